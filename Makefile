@@ -1,0 +1,63 @@
+# Every target prepares what it needs: on a fresh clone `make demo` or `make test` is all there is to type.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+BIN := .venv/bin
+PACKAGES := schemas detectors streams loadgen deploy
+PYTHON_STAMP := .venv/.set-up
+LOCAL_STAMP := .venv/.local-set-up
+LOCAL_SETUP := $(wildcard deploy/local/setup.sh)
+PYTEST_ARGS ?=
+DEMO_ARGS ?=
+PYTHON ?=
+
+.PHONY: help setup test unit lint format demo bench ci docs clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(PYTHON_STAMP) $(LOCAL_STAMP) ## Python environment, Java and Maven for the local Kafka
+
+$(PYTHON_STAMP): pyproject.toml constraints.txt .ci/venv
+	@PYTHON='$(PYTHON)' .ci/venv
+	@touch $@
+
+$(LOCAL_STAMP): $(PYTHON_STAMP) $(LOCAL_SETUP) $(wildcard deploy/local/pom.xml)
+	@$(if $(LOCAL_SETUP),bash $(LOCAL_SETUP),true)
+	@touch $@
+
+test: setup ## all tests but the benchmarks (PYTEST_ARGS="-k name" narrows them)
+	$(BIN)/python -m pytest -m 'not bench' $(PYTEST_ARGS)
+
+unit: $(PYTHON_STAMP) ## unit tests, laws and doctests alone: seconds, no broker
+	$(BIN)/python -m pytest tests/unit tests/laws schemas detectors $(PYTEST_ARGS)
+
+lint: $(PYTHON_STAMP) ## format, style, types, layers, dependencies, dead code
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/deptry .
+	$(BIN)/vulture
+
+format: $(PYTHON_STAMP) ## let ruff rewrite what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+demo: setup ## two minutes: everything started, faults injected, alerts scored
+	$(BIN)/halcyon demo $(DEMO_ARGS)
+
+bench: setup ## ingest against stock Faust and against the ceiling
+	$(BIN)/python -m pytest -m bench -s tests/bench $(PYTEST_ARGS)
+
+ci: ## what runs on every change
+	.ci/run
+
+docs: $(PYTHON_STAMP) ## rewrite the generated references
+	$(BIN)/halcyon config reference > docs/.configuration.md.new
+	mv docs/.configuration.md.new docs/configuration.md
+
+clean: ## forget the environment, caches and local data
+	rm -rf .venv .cache .halcyon .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build dist *.egg-info
