@@ -1,0 +1,184 @@
+"""What a detector is: a bank over all series of a partition, stepped once per closed window."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import ClassVar, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.scopes import Family
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+class Role(IntEnum):
+    """What a numeric quantity is to a detector."""
+
+    FEATURE = 0
+    SCORE = 1
+    LATENCY = 2
+    GAUGE = 3
+    OTHER = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeColumns:
+    """The S scopes that are known, those without an event in this window included (rows = 0).
+
+    ``id`` int64[S] is stable over a scope's life. ``rows``, ``late`` and ``errors`` (events whose status is not ok)
+    are int64[S]. ``age_windows`` counts the windows since the scope was first seen. ``ref_error_ratio`` is NaN without
+    a baseline; ``ref_rows`` is the baseline's mean of events per window of this size, NaN without one.
+    ``series`` gives the series id of the scope-level quantities (``"rows"``, ``"errors"``, ``"outliers"``).
+    """
+
+    id: Ints
+    family: Sequence[Family]
+    rows: Ints
+    late: Ints
+    errors: Ints
+    age_windows: Ints
+    ref_rows: Floats
+    ref_error_ratio: Floats
+    series: Mapping[str, Ints]
+
+
+@dataclass(frozen=True, slots=True)
+class NumericColumns:
+    """The N numeric series: one row per (scope, quantity), a baseline's quantities that did not come included.
+
+    ``series`` int64[N] are stable ids; ``scope`` int64[N] places in :class:`ScopeColumns`; ``name`` the quantity
+    (``latency_ms``, ``score``, ``features.amount``, ``temperature_c``); ``role`` int64[N]. ``rows`` are the scope's
+    events, ``count`` those with a value: nulls are ``rows - count``. ``mean``, ``m2``, ``min``, ``max`` are float64[N],
+    NaN where count is 0. ``quantiles`` float64[N, 3] are p50, p95, p99 (NaN where count is 0).
+
+    Against the baseline (``has_baseline`` bool[N]): ``cur`` and ``ref`` int64[N, 34] are counts in the baseline's
+    bins (under, 32 quantile bins, over), ``edges`` float64[N, 33]; zeros and NaN for series that have none
+    (``has_edges``). ``ref_count``, ``ref_rows`` int64[N], ``ref_mean``, ``ref_std`` float64[N] and ``ref_quantiles``
+    float64[N, 3] are the reference's own.
+    """
+
+    series: Ints
+    scope: Ints
+    name: Sequence[str]
+    role: Ints
+    rows: Ints
+    count: Ints
+    mean: Floats
+    m2: Floats
+    min: Floats
+    max: Floats
+    quantiles: Floats
+    has_baseline: Bools
+    has_edges: Bools
+    cur: Ints
+    ref: Ints
+    edges: Floats
+    ref_count: Ints
+    ref_rows: Ints
+    ref_mean: Floats
+    ref_std: Floats
+    ref_quantiles: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryColumns:
+    """The C categorical series and counters.
+
+    ``values[i]`` are the K_i categories of row i: the baseline's, then what is new, ``__other__`` last where there is
+    one; ``cur`` and ``ref`` int64[C, K] count them, padded with zeros to the widest row. ``counter`` bool[C] tells
+    counters (``status``, ``xid``, ``clocks_event_reason``) from features.
+    """
+
+    series: Ints
+    scope: Ints
+    name: Sequence[str]
+    counter: Bools
+    values: Sequence[tuple[str, ...]]
+    rows: Ints
+    has_baseline: Bools
+    cur: Ints
+    ref: Ints
+    ref_rows: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class SampleColumns:
+    """The row samples, one entry per whole scope that has one: float64[r, k] with NaN for null, and who they were."""
+
+    scope: Sequence[int]
+    names: Sequence[tuple[str, ...]]
+    values: Sequence[Floats]
+    event_ids: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowBatch:
+    """One closed window of all scopes of a partition: what a detector sees."""
+
+    start_ms: int
+    size_ms: int
+    scopes: ScopeColumns
+    numeric: NumericColumns
+    categories: CategoryColumns
+    samples: SampleColumns
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a detector says about n series, in the order of the batch.
+
+    ``series`` int64[n]; ``scope`` int64[n], places in the batch's scopes; ``quantity`` their names. ``ready`` bool[n]:
+    False where there is nothing to say (warm-up, too few rows, no baseline) — never to be read as normal.
+    ``score`` float64[n], ≥ 0, higher is worse; ``floor`` float64[n], the effect below which nobody cares, in the
+    score's unit; ``noise`` float64[n], what sampling alone explains at this volume, in the score's unit; ``p_value``
+    float64[n], NaN where the detector has none. ``value`` and ``reference`` float64[n] are what an alert shows, in
+    ``unit``. ``rows`` int64[n] are the events behind the value. ``exemplar`` optionally names places in a sample.
+    All floats are NaN where not ready.
+    """
+
+    detector: str
+    unit: str
+    series: Ints
+    scope: Ints
+    quantity: Sequence[str]
+    ready: Bools
+    score: Floats
+    floor: Floats
+    noise: Floats
+    p_value: Floats
+    value: Floats
+    reference: Floats
+    rows: Ints
+    exemplars: Mapping[int, tuple[str, ...]] | None = None
+
+
+class Detector(Protocol):
+    """A bank of detectors, one column of state per series, stepped once per closed window of ``window_s`` seconds.
+
+    Series ids are small integers given once and reused only after :meth:`forget`.
+    """
+
+    kind: ClassVar[str]
+    state_version: ClassVar[int]
+    window_s: int
+
+    def step(self, windows: WindowBatch) -> Scores:
+        """Score the window, then learn from it."""
+        ...
+
+    def forget(self, series: Ints) -> None:
+        """Drop the state of series whose scope is gone."""
+        ...
+
+    def to_bytes(self) -> bytes:
+        """The whole state; never a pickle."""
+        ...
+
+    @classmethod
+    def from_bytes(cls, raw: bytes, params: object) -> Self:
+        """The detector that continues exactly where :meth:`to_bytes` was called."""
+        ...

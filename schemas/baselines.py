@@ -1,0 +1,87 @@
+"""Baselines: what a scope is compared with. Plain arrays in msgpack, never pickles; the topic is compacted by scope."""
+
+from typing import Final
+
+import msgspec
+
+from schemas.scopes import Scope
+
+VERSION: Final = 1
+BINS: Final = 32
+"""Quantile bins of a BinnedHistogram; with the bins under and over them ``CELLS``."""
+CELLS: Final = BINS + 2
+EDGES: Final = BINS + 1
+
+
+class NumericBaseline(msgspec.Struct, frozen=True, array_like=True):
+    """One numeric quantity of a baseline.
+
+    ``edges`` is float64[33], ascending (``b""`` for quantities that stay LogHistograms: latency, sizes, durations);
+    ``counts`` uint32[34]: under, the 32 bins, over. ``log_bins`` int16[h] and ``log_counts`` uint32[h] are the
+    reference LogHistogram (``b""`` where there are edges). ``m2`` is the sum of squared deviations.
+    """
+
+    name: str
+    count: int
+    mean: float
+    m2: float
+    min: float
+    max: float
+    p50: float
+    p95: float
+    p99: float
+    edges: bytes = b""
+    counts: bytes = b""
+    log_bins: bytes = b""
+    log_counts: bytes = b""
+
+
+class CategoryBaseline(msgspec.Struct, frozen=True, array_like=True):
+    """One categorical quantity (or counter) of a baseline: its categories by falling count, ``__other__`` last."""
+
+    name: str
+    values: tuple[str, ...]
+    counts: tuple[int, ...]
+
+
+class Baseline(msgspec.Struct, frozen=True, array_like=True):
+    """The reference of one scope. It takes effect at the pane that starts at ``effective_from_ms``.
+
+    ``rows`` events of ``panes`` panes of ``pane_ms`` each stand behind it; ``sample_names`` and ``sample``
+    (float32[r, k], C order, r ≤ 5,000) are rows of it.
+    """
+
+    id: str
+    scope: Scope
+    effective_from_ms: int
+    built_from: str
+    rows: int
+    panes: int
+    pane_ms: int
+    numeric: tuple[NumericBaseline, ...] = ()
+    categories: tuple[CategoryBaseline, ...] = ()
+    counters: tuple[CategoryBaseline, ...] = ()
+    sample_names: tuple[str, ...] = ()
+    sample: bytes = b""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Baseline)
+
+
+def encode(baseline: Baseline) -> bytes:
+    """Bytes for the ``baselines`` topic."""
+    return bytes([VERSION]) + _encoder.encode(baseline)
+
+
+def decode(raw: bytes) -> Baseline:
+    """The baseline in ``raw``.
+
+    Raises
+    ------
+    msgspec.ValidationError
+        If the version byte is unknown, or the bytes are not a baseline.
+    """
+    if not raw or raw[0] != VERSION:
+        raise msgspec.ValidationError(f"baseline of version {raw[:1].hex() or 'none'}, this reader knows {VERSION}")
+    return _decoder.decode(memoryview(raw)[1:])

@@ -1,0 +1,108 @@
+"""Findings: what a detector saw, decided but not yet routed. Internal, msgpack behind a schema version byte."""
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from schemas.scopes import Scope
+
+VERSION: Final = 1
+
+
+class Kind(StrEnum):
+    """What went wrong, in the words of those who are paged."""
+
+    DRIFT = "drift"
+    CATEGORY_DRIFT = "category_drift"
+    SCORE_DRIFT = "score_drift"
+    CHANGE = "change"
+    NULLS = "nulls"
+    VOLUME = "volume"
+    ERRORS = "errors"
+    LATENCY = "latency"
+    LATENCY_SLO = "latency_slo"
+    OUTLIERS = "outliers"
+    BAD_INPUT = "bad_input"
+    GPU_TEMPERATURE = "gpu_temperature"
+    GPU_THROTTLE = "gpu_throttle"
+    GPU_MEMORY = "gpu_memory"
+    GPU_XID = "gpu_xid"
+
+
+class Severity(StrEnum):
+    """How loudly to say it. A detector proposes; the alert stage decides."""
+
+    PAGE = "critical"
+    TICKET = "warning"
+    INFO = "info"
+
+
+class Contribution(msgspec.Struct, frozen=True):
+    """One feature's or segment's share in a finding, 0…1, largest first."""
+
+    name: str
+    share_ratio: float
+
+
+class Finding(msgspec.Struct, frozen=True, tag="finding"):
+    """One detector's verdict about one quantity of one scope in one closed window.
+
+    While a condition holds there is one finding per window with ``firing`` true; when it has ended, one with ``firing``
+    false. ``id`` is the same in every replay. ``value``, ``baseline`` and ``threshold`` are in the quantity's own unit
+    or the detector's, as ``unit`` says; ``rows`` is how many events stand behind the value; ``score`` is higher for
+    worse; ``confidence_ratio`` is 0…1.
+    """
+
+    id: str
+    scope: Scope
+    kind: Kind
+    detector: str
+    quantity: str
+    window_start_ms: int
+    window_ms: int
+    firing: bool
+    severity: Severity
+    score: float
+    value: float
+    baseline: float
+    threshold: float
+    unit: str
+    rows: int
+    confidence_ratio: float
+    since_ms: int
+    summary: str
+    baseline_id: str = ""
+    exemplars: tuple[str, ...] = ()
+    contributions: tuple[Contribution, ...] = ()
+
+
+class Progress(msgspec.Struct, frozen=True, tag="progress"):
+    """Event time through which a partition of ``panes`` has been analysed: what resolves alerts without a clock."""
+
+    source_partition: int
+    through_ms: int
+
+
+FindingMessage = Finding | Progress
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(FindingMessage)
+
+
+def encode(message: FindingMessage) -> bytes:
+    """Bytes for the ``findings`` topic."""
+    return bytes([VERSION]) + _encoder.encode(message)
+
+
+def decode(raw: bytes) -> FindingMessage:
+    """The message in ``raw``.
+
+    Raises
+    ------
+    msgspec.ValidationError
+        If the version byte is unknown, or the bytes are not a finding message.
+    """
+    if not raw or raw[0] != VERSION:
+        raise msgspec.ValidationError(f"finding of version {raw[:1].hex() or 'none'}, this reader knows {VERSION}")
+    return _decoder.decode(memoryview(raw)[1:])
