@@ -60,4 +60,4 @@ docs: $(PYTHON_STAMP) ## rewrite the generated references
 	mv docs/.configuration.md.new docs/configuration.md
 
 clean: ## forget the environment, caches and local data
-	rm -rf .venv .cache .halcyon .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build dist *.egg-info
+	rm -rf .venv .cache .halcyon .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
