@@ -1,0 +1,36 @@
+"""The settings: one immutable tree, read once from defaults, a file, the environment and the command line.
+
+This package alone reads the environment. Everything else is given the section it needs.
+"""
+
+from streams.config.loading import load_settings
+from streams.config.sections import (
+    AlertSettings,
+    BaselineSettings,
+    CapSettings,
+    ClickHouseSettings,
+    DecisionSettings,
+    KafkaSettings,
+    LoggingSettings,
+    SegmentSettings,
+    TimeSettings,
+    TopicSettings,
+    WebSettings,
+)
+from streams.config.tree import Settings
+
+__all__ = [
+    "AlertSettings",
+    "BaselineSettings",
+    "CapSettings",
+    "ClickHouseSettings",
+    "DecisionSettings",
+    "KafkaSettings",
+    "LoggingSettings",
+    "SegmentSettings",
+    "Settings",
+    "TimeSettings",
+    "TopicSettings",
+    "WebSettings",
+    "load_settings",
+]

@@ -1,0 +1,219 @@
+"""The sections of the settings tree. Every knob has a default, bounds, a meaning, and its unit in its name."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic_settings import NoDecode
+
+
+def _split_commas(value: object) -> object:
+    """Let the environment give a list as ``a,b``; files give real lists."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
+
+
+class Section(BaseModel):
+    """What all sections share: immutable, and no knob that is not declared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class KafkaSettings(Section):
+    """How brokers are reached."""
+
+    bootstrap_servers: str = Field(
+        "127.0.0.1:9092", min_length=1, description="Brokers to start from, `host:port`, comma-separated."
+    )
+    client_id: str = Field(
+        "halcyon",
+        min_length=1,
+        max_length=120,
+        description="Name of this client in the brokers' logs and the prefix of all consumer groups.",
+    )
+    topic_prefix: str = Field(
+        "",
+        max_length=80,
+        pattern=r"^[a-zA-Z0-9._-]*$",
+        description="Put before every topic and group name: several installations can share brokers.",
+    )
+    request_timeout_s: float = Field(30.0, ge=1, le=300, description="How long a broker may take to answer a request.")
+
+
+class TopicSettings(Section):
+    """What `halcyon topics apply` creates. Existing topics keep their partitions."""
+
+    partitions: int = Field(
+        8,
+        ge=1,
+        le=1024,
+        description="Partitions of each source topic and of `panes`: the most workers that can share a stage.",
+    )
+    replication_factor: int = Field(1, ge=1, le=9, description="Copies of each partition; 3 in production.")
+    retention_hours: int = Field(72, ge=1, le=8784, description="How long source topics and `alerts` keep messages.")
+    internal_retention_hours: int = Field(
+        24,
+        ge=2,
+        le=8784,
+        description="How long `panes`, `findings` and `rows` are kept: the longest database outage that loses nothing.",
+    )
+    dead_letter_retention_hours: int = Field(
+        168, ge=1, le=8784, description="How long rejected messages stay readable."
+    )
+
+
+class TimeSettings(Section):
+    """Event time, watermarks and idleness."""
+
+    pane_s: int = Field(10, ge=1, le=60, description="Length of a pane, the smallest window; must divide 60.")
+    out_of_orderness_s: float = Field(
+        5.0,
+        ge=0,
+        le=600,
+        description="How far events of a partition may be out of order: the watermark trails the newest by this.",
+    )
+    idle_timeout_s: float = Field(
+        30.0, ge=1, le=3600, description="A partition that is silent for so long holds no window open."
+    )
+    max_future_s: float = Field(
+        300.0,
+        ge=1,
+        le=86_400,
+        description="An event time further ahead of the broker's append time goes to the dead letters.",
+    )
+
+    @model_validator(mode="after")
+    def _pane_divides_minute(self) -> Self:
+        if 60 % self.pane_s:
+            msg = f"pane_s must divide 60, so that panes fill minutes: {self.pane_s} does not"
+            raise ValueError(msg)
+        return self
+
+
+class CapSettings(Section):
+    """Bounds on memory. What is over a cap goes to `__other__` or is left out; `halcyon_capped_total` counts it."""
+
+    scopes: int = Field(1000, ge=1, le=100_000, description="Scopes (model, version, segment) a worker tracks.")
+    features_per_scope: int = Field(256, ge=1, le=10_000, description="Features of a scope that get histograms.")
+    categories_per_feature: int = Field(
+        100, ge=1, le=10_000, description="Categories of a feature that are counted by name."
+    )
+    segments: int = Field(64, ge=0, le=10_000, description="Segments of a model; 0 turns segments off.")
+    sample_rows: int = Field(
+        256, ge=0, le=10_000, description="Rows of a pane kept for multivariate detectors, new baselines and exemplars."
+    )
+    max_message_bytes: int = Field(
+        4_194_304, ge=1024, le=104_857_600, description="Larger messages go to the dead letters undecoded."
+    )
+
+
+class SegmentSettings(Section):
+    """Which segments of a model are watched beside the whole."""
+
+    fields: Names = Field(
+        (),
+        description="Keys of `segment` in events whose values make segments; empty: every key, up to the cap.",
+    )
+
+
+class BaselineSettings(Section):
+    """When a baseline is learned from first traffic, and how much of it is kept."""
+
+    min_rows: int = Field(
+        2000, ge=100, le=1_000_000, description="Rows a scope must have shown before a baseline is learned."
+    )
+    min_panes: int = Field(
+        10, ge=2, le=10_000, description="Panes a scope must have shown before a baseline is learned."
+    )
+    lead_s: int = Field(
+        60,
+        ge=0,
+        le=86_400,
+        description="Event time from learning a baseline to its first use: all partitions switch at the same pane.",
+    )
+    max_rows: int = Field(5000, ge=100, le=100_000, description="Rows of the reference sample.")
+
+
+class DecisionSettings(Section):
+    """When a score becomes a finding."""
+
+    k: int = Field(3, ge=1, le=100, description="Windows of the last `m` that must exceed the threshold.")
+    m: int = Field(5, ge=1, le=100, description="Windows looked back on.")
+    fdr_ratio: float = Field(
+        0.05, gt=0, lt=1, description="False discoveries allowed among the quantities of a scope (Benjamini–Hochberg)."
+    )
+    bad_events_ratio: float = Field(
+        0.5, gt=0, le=1, description="Share of rejected events that raises a finding by itself."
+    )
+    bad_events_min: int = Field(
+        1000, ge=1, le=10_000_000, description="Events that must have been seen before `bad_events_ratio` counts."
+    )
+
+    @model_validator(mode="after")
+    def _k_of_m(self) -> Self:
+        if self.k > self.m:
+            msg = f"k must be at most m: {self.k} of {self.m} windows can never be reached"
+            raise ValueError(msg)
+        return self
+
+
+class AlertSettings(Section):
+    """Life cycle and grouping of alerts."""
+
+    resolve_after_s: float = Field(
+        300.0,
+        ge=1,
+        le=86_400,
+        description="An alert resolves when its finding has not come again for so long, in event time.",
+    )
+    repeat_after_s: float = Field(3600.0, ge=1, le=604_800, description="A firing alert is sent again after so long.")
+    group_by: Names = Field(("model",), description="Labels whose equal values put alerts into one group.")
+    runbook_url: str = Field(
+        "",
+        max_length=2000,
+        description="Address put into `runbook_url`; `{alertname}` is replaced by the alert's name.",
+    )
+
+
+class ClickHouseSettings(Section):
+    """Where rows go. Detection and alerting never wait for it."""
+
+    url: str = Field(
+        "http://127.0.0.1:8123", pattern=r"^https?://[^/\s]+/?$", description="HTTP address of the server."
+    )
+    user: str = Field("default", description="User name.")
+    password: SecretStr = Field(SecretStr(""), description="Password; give it in the environment, not in a file.")
+    database: str = Field(
+        "halcyon",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Database of all tables; created by `halcyon migrate`.",
+    )
+    batch_rows: int = Field(50_000, ge=1, le=1_000_000, description="An insert is sent when so many rows wait …")
+    batch_interval_s: float = Field(1.0, gt=0, le=60, description="… or when the oldest has waited so long.")
+    timeout_s: float = Field(30.0, ge=1, le=600, description="How long a query or an insert may take.")
+    retry_initial_s: float = Field(
+        0.5, gt=0, le=60, description="Wait after the first failed insert; doubles with each further one."
+    )
+    retry_max_s: float = Field(30.0, gt=0, le=600, description="Longest wait between two tries.")
+
+
+class WebSettings(Section):
+    """The metrics and health pages of a worker."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; `0.0.0.0` opens it to the network.")
+    port: int = Field(
+        6060, ge=0, le=65_535, description="Port; 0 takes a free one, which is logged and written to `ready_file`."
+    )
+    ready_file: str = Field("", description="File that receives the pages' address once they answer; empty: none.")
+
+
+class LoggingSettings(Section):
+    """What a worker writes to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity written.")
+    format: Literal["text", "json"] = Field(
+        "text", description="`text` for people, `json` (an object a line) for collectors."
+    )
