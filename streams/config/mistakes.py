@@ -13,7 +13,7 @@ from streams.config.tree import ENV_DELIMITER, ENV_PREFIX, Settings
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One source of settings: its name for the reader, its values nested as in the file, the variables they are from."""
+    """One source of settings: its name for the reader, its values nested as in the file, its variables if any."""
 
     name: str
     values: Mapping[str, Any]
