@@ -94,7 +94,7 @@ class TimeSettings(Section):
 
 
 class CapSettings(Section):
-    """Bounds on memory. What is over a cap goes to `__other__` or is left out; `halcyon_capped_total` counts it."""
+    """Bounds on memory. What is over a cap goes to `__other__` or is left out; `halcyon_capped_items_total` tells."""
 
     scopes: int = Field(1000, ge=1, le=100_000, description="Scopes (model, version, segment) a worker tracks.")
     features_per_scope: int = Field(256, ge=1, le=10_000, description="Features of a scope that get histograms.")
