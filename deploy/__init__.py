@@ -1,0 +1,1 @@
+"""What runs Halcyon: the real parts of a machine without Docker (:mod:`deploy.local`) and what production needs."""

@@ -1,0 +1,159 @@
+"""A local ClickHouse: its own engine behind the HTTP interface that production clients speak.
+
+``python -m deploy.local.clickhouse --data-dir DIR`` serves; :class:`LocalClickHouse` starts that as a child.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import logging
+import signal
+import sys
+import threading
+from http import HTTPStatus
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Self
+
+from deploy.local.process import LOOPBACK, ChildProcess, LocalPartError, free_port, port_is_free
+
+_PROBE_TIMEOUT_S = 2.0
+_START_TIMEOUT_S = 60.0
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+class LocalClickHouse:
+    """A ClickHouse endpoint on the loopback interface that keeps its data in a folder.
+
+    Parameters
+    ----------
+    data_dir
+        Folder of the databases and of ``clickhouse.log``; made when missing. Starting again on the same folder
+        keeps databases and functions; a kill loses no insert that was acknowledged.
+    port
+        Port on 127.0.0.1; by default a free one, chosen once.
+    """
+
+    host = LOOPBACK
+
+    def __init__(self, data_dir: Path, port: int | None = None) -> None:
+        self.data_dir = data_dir.resolve()
+        self.port = free_port() if port is None else port
+        self._child = ChildProcess("the local ClickHouse endpoint", self.data_dir / "clickhouse.log")
+
+    @property
+    def url(self) -> str:
+        """Address of the HTTP interface."""
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running endpoint; an error when it does not run."""
+        return self._child.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the endpoint's process runs."""
+        return self._child.alive
+
+    def start(self, timeout_s: float = _START_TIMEOUT_S) -> Self:
+        """Start the endpoint and wait until it answers; returns itself.
+
+        Raises
+        ------
+        LocalPartError
+            When the port is taken, or the endpoint ends or is not ready in time.
+        """
+        if self._child.alive:
+            raise LocalPartError(f"the local ClickHouse endpoint already runs as process {self.pid}: stop() it first")
+        if not port_is_free(self.port):
+            raise LocalPartError(f"port {self.port} on {LOOPBACK} is taken: end what listens there, or choose another")
+        command = [sys.executable, "-m", __spec__.name, "--data-dir", str(self.data_dir), "--port", str(self.port)]
+        self._child.start(command, env={"PYTHONPATH": str(_ROOT)})
+        self._child.wait_ready(self._answers, timeout_s)
+        return self
+
+    def stop(self, timeout_s: float = 15.0) -> None:
+        """Let running statements end and shut down (SIGTERM), and kill the endpoint when it takes longer."""
+        self._child.stop(timeout_s)
+
+    def kill(self) -> None:
+        """End the endpoint at once (SIGKILL)."""
+        self._child.kill()
+
+    def restart(self, timeout_s: float = _START_TIMEOUT_S) -> Self:
+        """Stop the endpoint if it runs and start it again on the same folder and port."""
+        self.stop()
+        return self.start(timeout_s)
+
+    def log_tail(self, lines: int = 30) -> str:
+        """Return the last lines that the endpoint logged."""
+        return self._child.log_tail(lines)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _answers(self) -> bool:
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=_PROBE_TIMEOUT_S)
+        try:
+            connection.request("GET", "/ping")
+            return connection.getresponse().status == HTTPStatus.OK
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+
+def serve(data_dir: Path, port: int) -> None:
+    """Serve until SIGTERM or SIGINT; says in one line on stdout where, once it can answer.
+
+    Parameters
+    ----------
+    data_dir
+        Folder of the databases.
+    port
+        Port on 127.0.0.1; 0 lets the system choose a free one.
+    """
+    # The engine takes a second to load: the process that only starts a child does not need it.
+    from deploy.local.clickhouse_engine import Engine  # noqa: PLC0415
+    from deploy.local.clickhouse_http import ClickHouseServer  # noqa: PLC0415
+
+    stopping = threading.Event()
+
+    def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    engine = Engine(data_dir / "data")
+    with ClickHouseServer((LOOPBACK, port), engine) as server:
+        # After the engine has loaded: it installs handlers of its own.
+        signal.signal(signal.SIGTERM, ask_to_stop)
+        signal.signal(signal.SIGINT, ask_to_stop)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
+        print(f"ClickHouse {engine.version} at http://{LOOPBACK}:{server.server_port}", flush=True)  # noqa: T201
+        stopping.wait()
+        server.shutdown()
+        if not engine.close():
+            logging.getLogger(__name__).warning("some statements still ran when the endpoint ended")
+
+
+def main() -> None:
+    """Read the command line and serve."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.local.clickhouse", description=__doc__)
+    parser.add_argument("--data-dir", type=Path, required=True, help="folder of the databases")
+    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0, the default, for a free one")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        serve(arguments.data_dir, arguments.port)
+    except OSError as error:
+        sys.exit(f"cannot serve {arguments.data_dir} at {LOOPBACK}:{arguments.port}: {error}")
+
+
+if __name__ == "__main__":
+    main()
