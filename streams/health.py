@@ -6,12 +6,12 @@ with the same JSON body, which names each check, so that nobody has to guess whi
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 from aiohttp import web
 
+from streams.config import HealthSettings
 from streams.errors import UnavailableError
 from streams.metrics import CollectorRegistry, render
 
@@ -49,18 +49,7 @@ class StageStatus(msgspec.Struct, frozen=True):
     insert_age_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """From where on a number is not healthy."""
-
-    tick_age_s: float = 30.0
-    lag_events: int = 1_000_000
-    watermark_delay_s: float = 120.0
-    commit_age_s: float = 60.0
-    insert_age_s: float = 300.0
-
-
-def judge(stages: tuple[StageStatus, ...], limits: Limits) -> Health:
+def judge(stages: tuple[StageStatus, ...], limits: HealthSettings) -> Health:
     """Judge the stages of a process: alive when each ticked lately, ready when each keeps up with its input."""
     if not stages:
         return Health(alive=(), ready=(Check("stages", ok=False, detail="no stage runs yet"),))
@@ -69,7 +58,7 @@ def judge(stages: tuple[StageStatus, ...], limits: Limits) -> Health:
     return Health(alive, ready)
 
 
-def _readiness(stage: StageStatus, limits: Limits) -> tuple[Check, ...]:
+def _readiness(stage: StageStatus, limits: HealthSettings) -> tuple[Check, ...]:
     return (
         Check(f"{stage.stage}.assigned", stage.assigned_partitions > 0, f"{stage.assigned_partitions} partitions"),
         _at_most(stage, "lag_events", stage.lag_events, limits.lag_events),

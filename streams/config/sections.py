@@ -210,6 +210,16 @@ class WebSettings(Section):
     ready_file: str = Field("", description="File that receives the pages' address once they answer; empty: none.")
 
 
+class HealthSettings(Section):
+    """From where on `/healthz` (first knob) and `/readyz` (the others) answer 503."""
+
+    tick_age_s: float = Field(30.0, gt=0, le=3600, description="Longest time a stage's loop may not have turned.")
+    lag_events: int = Field(1_000_000, ge=0, description="Most events that may wait unread.")
+    watermark_delay_s: float = Field(120.0, gt=0, le=604_800, description="Most that event time may trail the clock.")
+    commit_age_s: float = Field(60.0, gt=0, le=86_400, description="Longest time since a commit while one is due.")
+    insert_age_s: float = Field(300.0, gt=0, le=86_400, description="Longest time since an insert while rows wait.")
+
+
 class LoggingSettings(Section):
     """What a worker writes to standard error."""
 

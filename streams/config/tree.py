@@ -11,6 +11,7 @@ from streams.config.sections import (
     CapSettings,
     ClickHouseSettings,
     DecisionSettings,
+    HealthSettings,
     KafkaSettings,
     LoggingSettings,
     SegmentSettings,
@@ -53,6 +54,7 @@ class Settings(BaseSettings):
     alerts: AlertSettings = AlertSettings()
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     web: WebSettings = WebSettings()
+    health: HealthSettings = HealthSettings()
     logging: LoggingSettings = LoggingSettings()
     snapshot_interval_s: float = Field(
         60.0, ge=1, le=3600, description="Event time between two snapshots of the analyse stage's state."
