@@ -49,8 +49,8 @@ DRIFTED_AMOUNT = Fault(
     magnitude=2.0,
     onset_s=1200,
     end_s=1620,
-    kinds=(Kind.DRIFT,),
-    collateral=(Kind.SCORE_DRIFT, Kind.CATEGORY_DRIFT, Kind.OUTLIERS, Kind.CHANGE),
+    kinds=(Kind.DRIFT, Kind.CHANGE),
+    collateral=(Kind.SCORE_DRIFT, Kind.CATEGORY_DRIFT, Kind.OUTLIERS),
 )
 SLOW_TAIL = Fault(
     name="long answers slow down",

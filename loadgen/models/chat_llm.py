@@ -67,5 +67,10 @@ class ChatLlm:
             score=None,
             status=statuses(rng, n, "overloaded", 0.004),
             cost_usd=context * USD_PER_CONTEXT_TOKEN + generated * USD_PER_GENERATED_TOKEN,
-            gen_ai={"input_tokens": context, "output_tokens": generated, "ttft_ms": ttft, "tpot_ms": tpot},
+            gen_ai={
+                "input_tokens": context,
+                "output_tokens": generated,
+                "time_to_first_token_ms": ttft,
+                "time_per_output_token_ms": tpot,
+            },
         )
