@@ -1,7 +1,6 @@
 """What all tests share: marks by folder, no network where none is needed, no settings from the outside."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,8 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the variables of whoever runs the tests out of them."""
     for name in [name for name in os.environ if name.upper().startswith("HALCYON_")]:
         monkeypatch.delenv(name)
-    yield

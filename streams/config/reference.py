@@ -25,8 +25,8 @@ Everything has a default: with nothing but a bootstrap address a worker starts. 
 3. by the options of a command.
 
 `halcyon config check` names every knob that cannot be used, where it was set and what was probably meant.
-`halcyon config show` prints what is in force, without secrets. Units are in the names: `_s` seconds, `_bytes`, `_hours`,
-`_ratio` a number between 0 and 1.
+`halcyon config show` prints what is in force, without secrets. Units are in the names: `_s` is seconds, `_ratio` a
+number between 0 and 1.
 """
 
 
