@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
 
 import yaml
-from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
@@ -82,29 +81,32 @@ def _default(field: FieldInfo) -> str:
     return f"`{value}`" if isinstance(value, str) else f"`{json.dumps(value)}`"
 
 
-_BOUNDS: dict[type, tuple[str, str]] = {
-    Ge: ("ge", "≥ {}"),
-    Gt: ("gt", "> {}"),
-    Le: ("le", "≤ {}"),
-    Lt: ("lt", "< {}"),
-    MinLen: ("min_length", "{} or more characters"),
-    MaxLen: ("max_length", "up to {} characters"),
+# The attribute in which a constraint keeps its bound, and how the bound is written.
+_BOUNDS = {
+    "ge": "≥ {}",
+    "gt": "> {}",
+    "le": "≤ {}",
+    "lt": "< {}",
+    "min_length": "{} or more characters",
+    "max_length": "up to {} characters",
 }
 
 
 def _allowed(field: FieldInfo) -> str:
     if get_origin(field.annotation) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(field.annotation))
-    parts = [text for constraint in field.metadata if (text := _bound(constraint))]
+    parts = [text for constraint in field.metadata for text in _bounds(constraint)]
     return ", ".join(parts) or _kind(field.annotation)
 
 
-def _bound(constraint: object) -> str:
-    if type(constraint) in _BOUNDS:
-        attribute, template = _BOUNDS[type(constraint)]
-        return template.format(getattr(constraint, attribute))
+def _bounds(constraint: object) -> Iterator[str]:
+    for attribute, template in _BOUNDS.items():
+        bound = getattr(constraint, attribute, None)
+        if bound is not None:
+            yield template.format(bound)
     pattern = getattr(constraint, "pattern", None)
-    return f"matches `{_cell(pattern)}`" if pattern else ""
+    if pattern:
+        yield f"matches `{_cell(pattern)}`"
 
 
 def _kind(annotation: Any) -> str:  # noqa: ANN401 - annotations are of any type

@@ -20,13 +20,17 @@ def ids(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def length(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int:
-    """Lines of a definition without its docstring: explaining is free."""
-    whole = (node.end_lineno or node.lineno) - node.lineno + 1
+def docstring_lines(node: ast.AST) -> int:
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or ast.get_docstring(node) is None:
+        return 0
     first = node.body[0]
-    if ast.get_docstring(node) is None or not isinstance(first, ast.Expr):
-        return whole
-    return whole - ((first.end_lineno or first.lineno) - first.lineno + 1)
+    return (first.end_lineno or first.lineno) - first.lineno + 1
+
+
+def length(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int:
+    """Lines of a definition without the docstrings in it: explaining is free."""
+    whole = (node.end_lineno or node.lineno) - node.lineno + 1
+    return whole - sum(docstring_lines(inner) for inner in ast.walk(node))
 
 
 def definitions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
