@@ -1,0 +1,150 @@
+"""Row samples: the rows of lowest hash of each scope. Bounded, deterministic, independent of the order of arrival.
+
+The hash is of (partition, offset, place in the message), so every life of a partition chooses the same rows, and the
+rows of several panes or partitions merge by taking the lowest again: a uniform sample without replacement ("bottom-k",
+Cohen and Kaplan, 2007).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats32 = NDArray[np.float32]
+Ints = NDArray[np.int64]
+Hashes = NDArray[np.uint64]
+
+_SLACK_ROWS: Final = 2_048
+_MIN_ROWS: Final = 16
+
+
+def row_hash(partition: int, offset: Ints, index: Ints) -> Hashes:
+    """Hashes uint64[n] of events at offsets int64[n] and places int64[n]: splitmix64's finaliser (Steele et al., 2014)."""
+    z = offset.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    z += index.astype(np.uint64) * np.uint64(0xD1B54A32D192ED03) + np.uint64(
+        (partition + 1) * 0x8CB92BA72F3D8DD7 % 2**64
+    )
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@dataclass(slots=True)
+class _Chunk:
+    scope: Ints
+    hash: Hashes
+    ts_ms: Ints
+    event_id: list[str]
+    values: Floats32  # [n, k]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The sample of one scope: rows by ascending hash; ``values`` float32[r, k], NaN where a row lacks a quantity."""
+
+    names: tuple[str, ...]
+    hash: Hashes
+    ts_ms: Ints
+    event_id: tuple[str, ...]
+    values: Floats32
+
+
+class SampleBuffer:
+    """Gathers the rows of lowest hash of many scopes, one buffer per distinct tuple of quantity names.
+
+    ``rows`` per scope at most, fewer when ``budget_bytes`` would not hold that many of all scopes. The number of scopes
+    only grows, so the share only shrinks, and a row once dropped would have been dropped at the end too.
+    """
+
+    def __init__(self, rows: int, budget_bytes: int) -> None:
+        self._rows = rows
+        self._budget_bytes = budget_bytes
+        self._chunks: dict[tuple[str, ...], list[_Chunk]] = {}
+        self._pending: dict[tuple[str, ...], int] = {}
+        self._scopes = 0
+        self._limit = np.empty(0, np.uint64)
+
+    def limit(self, scopes: int) -> Hashes:
+        """The hash uint64[scopes] below which a row of each scope may still be among the lowest."""
+        if scopes > len(self._limit):
+            grown = np.full(max(scopes, 2 * len(self._limit)), np.iinfo(np.uint64).max, np.uint64)
+            grown[: len(self._limit)] = self._limit
+            self._limit = grown
+        self._scopes = max(self._scopes, scopes)
+        return self._limit[:scopes]
+
+    def add(
+        self, names: tuple[str, ...], scope: Ints, hashes: Hashes, ts_ms: Ints, event_id: list[str], values: Floats32
+    ) -> None:
+        """Add candidate rows: scope int64[n], hashes uint64[n], ts_ms int64[n], n ids, values float32[n, k]."""
+        if not len(scope):
+            return
+        self._chunks.setdefault(names, []).append(_Chunk(scope, hashes, ts_ms, event_id, values))
+        pending = self._pending.get(names, 0) + len(scope)
+        if pending > 2 * self._keep(len(names)) * max(1, self._scopes) + _SLACK_ROWS:
+            pending = self._compact(names)
+        self._pending[names] = pending
+
+    def take(self) -> dict[int, Sample]:
+        """The sample of every scope, and forget them."""
+        rows: dict[int, list[tuple[tuple[str, ...], _Chunk, Ints]]] = {}
+        for names in list(self._chunks):
+            self._compact(names)
+            for chunk in self._chunks[names]:
+                order = np.argsort(chunk.scope, kind="stable")
+                scopes, starts = np.unique(chunk.scope[order], return_index=True)
+                for scope, part in zip(scopes.tolist(), np.split(order, starts[1:]), strict=True):
+                    rows.setdefault(scope, []).append((names, chunk, part))
+        self._chunks, self._pending = {}, {}
+        return {scope: self._join(parts) for scope, parts in rows.items()}
+
+    def _keep(self, width: int) -> int:
+        share = self._budget_bytes // (max(1, self._scopes) * 4 * max(1, width))
+        return int(min(self._rows, max(_MIN_ROWS, share)))
+
+    def _compact(self, names: tuple[str, ...]) -> int:
+        chunks = self._chunks[names]
+        scope = np.concatenate([c.scope for c in chunks])
+        hashes = np.concatenate([c.hash for c in chunks])
+        keep = self._keep(len(names))
+        order = np.lexsort((hashes, scope))
+        ids, starts, counts = np.unique(scope[order], return_index=True, return_counts=True)
+        rank = np.arange(len(order)) - np.repeat(starts, counts)
+        full = counts >= keep
+        limit = self.limit(int(ids[-1]) + 1)
+        limit[ids[full]] = np.minimum(limit[ids[full]], hashes[order[starts[full] + keep - 1]] + np.uint64(1))
+        order = order[rank < keep]
+        event_id = [e for c in chunks for e in c.event_id]
+        values = np.concatenate([c.values for c in chunks])
+        ts_ms = np.concatenate([c.ts_ms for c in chunks])
+        self._chunks[names] = [
+            _Chunk(scope[order], hashes[order], ts_ms[order], [event_id[i] for i in order.tolist()], values[order])
+        ]
+        return len(order)
+
+    def _join(self, parts: Sequence[tuple[tuple[str, ...], _Chunk, Ints]]) -> Sample:
+        samples = [
+            Sample(names, c.hash[i], c.ts_ms[i], tuple(c.event_id[j] for j in i.tolist()), c.values[i])
+            for names, c, i in parts
+        ]
+        return merge_samples(samples, self._keep(max(len(s.names) for s in samples)))
+
+
+def merge_samples(samples: Sequence[Sample], rows: int) -> Sample:
+    """The ``rows`` rows of lowest hash of several samples of one scope, over all their quantities."""
+    if len(samples) == 1 and len(samples[0].hash) <= rows:
+        return samples[0]
+    names = tuple(dict.fromkeys(name for s in samples for name in s.names))
+    place = {name: i for i, name in enumerate(names)}
+    hashes = np.concatenate([s.hash for s in samples])
+    values = np.full((len(hashes), len(names)), np.nan, np.float32)
+    start = 0
+    for sample in samples:
+        values[start : start + len(sample.hash), [place[n] for n in sample.names]] = sample.values
+        start += len(sample.hash)
+    order = np.argsort(hashes, kind="stable")[:rows]
+    event_id = [e for s in samples for e in s.event_id]
+    ts_ms = np.concatenate([s.ts_ms for s in samples])
+    return Sample(names, hashes[order], ts_ms[order], tuple(event_id[i] for i in order.tolist()), values[order])

@@ -1,0 +1,185 @@
+"""Sums over numeric series: moments and histogram cells, sparse, mergeable in any order.
+
+One structure serves the open panes of ingest, the windows of analyse and the roll-ups: chunks are appended as they come
+and folded together by sort and ``reduceat`` now and then, so that no work is ever done per series in Python.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.windows import cells as cell
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+STATS: Final = 5
+"""Columns of ``stats``: count, mean, m2, min, max (``schemas.panes.STAT_COLUMNS``)."""
+
+_COMPACT_MIN: Final = 65_536
+
+
+def group_starts(sorted_ids: Ints) -> Ints:
+    """Where each run of equal ids begins, int64[g], for ids int64[n] in ascending order, n ≥ 1."""
+    return np.concatenate(([0], np.flatnonzero(np.diff(sorted_ids)) + 1))
+
+
+def merge_stats(ids: Ints, stats: Floats) -> tuple[Ints, Floats]:
+    """Fold rows of the same id together: ids int64[g] ascending, stats float64[g, 5].
+
+    The pairwise formula of Chan, Golub and LeVeque (1983) over each group at once: the deviations of the parts' means
+    from the group's mean are summed, never the squares of the values, so an offset of 1e9 costs no precision.
+    Rows with a count of 0 are dropped.
+    """
+    keep = stats[:, 0] > 0
+    if not keep.all():
+        ids, stats = ids[keep], stats[keep]
+    if not len(ids):
+        return ids, stats
+    order = np.argsort(ids, kind="stable")
+    ids, stats = ids[order], stats[order]
+    starts = group_starts(ids)
+    if len(starts) == len(ids):
+        return ids, stats
+    out = np.empty((len(starts), STATS))
+    count = np.add.reduceat(stats[:, 0], starts)
+    sizes = np.diff(np.append(starts, len(ids)))
+    # Shifting by the first part's mean keeps the sum of products small beside the values themselves.
+    shift = stats[starts, 1]
+    offset = stats[:, 1] - np.repeat(shift, sizes)
+    mean = np.add.reduceat(stats[:, 0] * offset, starts) / count
+    deviation = offset - np.repeat(mean, sizes)
+    out[:, 0] = count
+    out[:, 1] = shift + mean
+    out[:, 2] = np.add.reduceat(stats[:, 2] + stats[:, 0] * deviation**2, starts)
+    out[:, 3] = np.minimum.reduceat(stats[:, 3], starts)
+    out[:, 4] = np.maximum.reduceat(stats[:, 4], starts)
+    return ids[starts], out
+
+
+def merge_cells(keys: Ints, counts: Ints) -> tuple[Ints, Ints]:
+    """Fold equal cells together: keys int64[g] ascending, counts int64[g]."""
+    if not len(keys):
+        return keys, counts
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    starts = group_starts(keys)
+    return keys[starts], np.add.reduceat(counts[order], starts)
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """Sums folded together: ``ids`` int64[n] ascending, ``stats`` float64[n, 5]; ``keys`` ascending, ``counts``."""
+
+    ids: Ints
+    stats: Floats
+    keys: Ints
+    counts: Ints
+
+    def only(self, keep: NDArray[np.bool_]) -> "Folded":
+        """The series for which ``keep[id]`` holds; ids beyond its end are dropped."""
+        rows = keep[np.minimum(self.ids, len(keep) - 1)] & (self.ids < len(keep))
+        series = cell.series_of(self.keys)
+        cells = keep[np.minimum(series, len(keep) - 1)] & (series < len(keep))
+        return Folded(self.ids[rows], self.stats[rows], self.keys[cells], self.counts[cells])
+
+
+EMPTY: Final = Folded(np.empty(0, np.int64), np.empty((0, STATS)), np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+class Sums:
+    """A growing sum over series. Memory follows the distinct cells, not the number of events."""
+
+    __slots__ = ("_cells", "_pending_cells", "_pending_stats", "_stats")
+
+    def __init__(self) -> None:
+        self._stats: list[tuple[Ints, Floats]] = []
+        self._cells: list[tuple[Ints, Ints]] = []
+        self._pending_stats = 0
+        self._pending_cells = 0
+
+    def add(self, ids: Ints, stats: Floats, keys: Ints, counts: Ints) -> None:
+        """Add rows (ids int64[n], stats float64[n, 5]) and cells (keys int64[h], counts int64[h]), in any order."""
+        if len(ids):
+            self._stats.append((ids, stats))
+            self._pending_stats += len(ids)
+        if len(keys):
+            self._cells.append((keys, counts))
+            self._pending_cells += len(keys)
+        if self._pending_stats > max(_COMPACT_MIN, 2 * len(self._stats[0][0]) if self._stats else 0):
+            self._fold_stats()
+        if self._pending_cells > max(_COMPACT_MIN, 2 * len(self._cells[0][0]) if self._cells else 0):
+            self._fold_cells()
+
+    def merge(self, other: Folded) -> None:
+        """Add another sum."""
+        self.add(other.ids, other.stats, other.keys, other.counts)
+
+    def fold(self) -> Folded:
+        """Everything added so far, each series and each cell once."""
+        ids, stats = self._fold_stats()
+        keys, counts = self._fold_cells()
+        return Folded(ids, stats, keys, counts)
+
+    def replace_cells(self, drop: Iterable[int], keys: Ints, counts: Ints) -> None:
+        """Put other cells in the place of those of the series in ``drop``."""
+        old_keys, old_counts = self._fold_cells()
+        keep = ~np.isin(cell.series_of(old_keys), np.fromiter(drop, np.int64))
+        self._cells = [(old_keys[keep], old_counts[keep])]
+        self.add(EMPTY.ids, EMPTY.stats, keys, counts)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._stats, self._cells = [], []
+        self._pending_stats = self._pending_cells = 0
+
+    def to_parts(self) -> tuple[bytes, bytes, bytes, bytes]:
+        """Bytes of ids, stats, keys and counts."""
+        folded = self.fold()
+        return folded.ids.tobytes(), folded.stats.tobytes(), folded.keys.tobytes(), folded.counts.tobytes()
+
+    @classmethod
+    def from_parts(cls, parts: tuple[bytes, bytes, bytes, bytes]) -> Self:
+        """The sums :meth:`to_parts` was taken of."""
+        sums = cls()
+        ids, stats, keys, counts = parts
+        sums.add(
+            np.frombuffer(ids, np.int64),
+            np.frombuffer(stats, np.float64).reshape(-1, STATS),
+            np.frombuffer(keys, np.int64),
+            np.frombuffer(counts, np.int64),
+        )
+        return sums
+
+    def _fold_stats(self) -> tuple[Ints, Floats]:
+        if not self._stats:
+            return EMPTY.ids, EMPTY.stats
+        ids, stats = (
+            self._stats[0]
+            if len(self._stats) == 1
+            else (
+                np.concatenate([i for i, _ in self._stats]),
+                np.concatenate([s for _, s in self._stats]),
+            )
+        )
+        folded = merge_stats(ids, stats)
+        self._stats, self._pending_stats = [folded], 0
+        return folded
+
+    def _fold_cells(self) -> tuple[Ints, Ints]:
+        if not self._cells:
+            return EMPTY.keys, EMPTY.counts
+        keys, counts = (
+            self._cells[0]
+            if len(self._cells) == 1
+            else (
+                np.concatenate([k for k, _ in self._cells]),
+                np.concatenate([c for _, c in self._cells]),
+            )
+        )
+        folded = merge_cells(keys, counts)
+        self._cells, self._pending_cells = [folded], 0
+        return folded
