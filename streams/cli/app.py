@@ -3,7 +3,6 @@
 Exit codes: 0 done; 1 something failed while running; 2 the call or the settings cannot be used; 130 interrupted.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -78,10 +77,6 @@ def run(arguments: Sequence[str]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # The reader went away (halcyon … | head): that is no error, and nothing more can be said.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         _print_error(
             f"{type(error).__name__}: {error}",

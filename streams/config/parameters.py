@@ -1,7 +1,7 @@
 """Detector parameters given in ``detect:``, checked against the classes the detectors declare.
 
-The detectors' registry names, for each kind, the class of its parameters: a frozen dataclass or a pydantic model. This
-module never lists detectors itself, so that a new one is configurable the moment it is registered.
+The detectors' registry names, for each kind, the class of its parameters: a frozen dataclass, a msgspec struct or a
+pydantic model. This module never lists detectors itself, so that a new one is configurable the moment it is registered.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+import msgspec
+import msgspec.structs
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from streams.errors import ConfigError
@@ -68,23 +70,34 @@ def _build(kind: str, values: Mapping[str, Any], known: ParameterClasses) -> obj
                 _listing(names),
             )
     try:
-        built: object = TypeAdapter(known[kind]).validate_python(dict(values))
+        return _convert(known[kind], dict(values))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(["detect", kind, *(str(part) for part in first["loc"])])
-        message = str(first["msg"]).removeprefix("Value error, ")
-        raise ConfigError(
-            f"Detector '{kind}' refuses its parameters: {message}.", where, "Correct the value."
-        ) from error
+        raise _refused(kind, where, str(first["msg"])) from error
+    except msgspec.ValidationError as error:
+        raise _refused(kind, f"detect.{kind}", str(error)) from error
+
+
+def _convert(cls: type, values: dict[str, Any]) -> object:
+    # Lax on purpose: what comes from the environment is text.
+    if issubclass(cls, msgspec.Struct):
+        return msgspec.convert(values, cls, strict=False)
+    built: object = TypeAdapter(cls).validate_python(values)
     return built
+
+
+def _refused(kind: str, where: str, message: str) -> ConfigError:
+    reason = message.removeprefix("Value error, ")
+    return ConfigError(f"Detector '{kind}' refuses its parameters: {reason}.", where, "Correct the value.")
 
 
 def _parameter_names(cls: type) -> list[str]:
     if issubclass(cls, BaseModel):
         return list(cls.model_fields)
-    if is_dataclass(cls):
-        return [field.name for field in fields(cls) if field.init]
-    return list(getattr(cls, "__struct_fields__", ()))
+    if issubclass(cls, msgspec.Struct):
+        return [field.name for field in msgspec.structs.fields(cls)]
+    return [field.name for field in fields(cls) if field.init] if is_dataclass(cls) else []
 
 
 def _hint(name: str, known: Mapping[str, type] | list[str]) -> str:

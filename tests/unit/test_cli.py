@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from types import ModuleType
 import pytest
 import typer
 
+from streams.cli import app as app_module
 from streams.cli import commands
 from streams.cli.app import program_version, run
 from streams.cli.commands import COMMANDS, Entry
@@ -192,7 +194,29 @@ def test_config_reference_is_the_page(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out == (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 
 
-def test_the_installed_program_ends_quietly_when_its_reader_leaves() -> None:
-    program = f"{sys.executable} -m streams config reference | head -c 1"
-    done = subprocess.run(["bash", "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+@pytest.mark.parametrize("arguments", [["config", "reference"], ["config", "check"], ["--help"]])
+def test_it_ends_quietly_when_its_reader_is_gone(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "streams", *arguments],
+            cwd=ROOT,
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(writer)
     assert done.stderr == ""
+
+
+def test_the_program_exits_with_the_code() -> None:
+    done = subprocess.run([sys.executable, "-m", "streams", "nope"], cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 2
+
+
+def test_the_version_of_sources_that_were_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_module, "DISTRIBUTION", "halcyon-not-installed")
+    assert program_version() == "unknown"

@@ -1,10 +1,14 @@
 import json
+import sys
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
+import msgspec
 import pytest
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from streams.config import Settings, load_settings
 from streams.config import parameters as parameters_module
@@ -238,6 +242,32 @@ class TestDetectorParameters:
         text = refusal(overrides={"detect": {"psi": {"effect_floor": value}}})
         assert said in text
         assert "detect.psi" in text
+
+
+def test_the_classes_are_those_the_registry_declares(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = ModuleType("made_up_registry")
+    registry.__spec__ = ModuleSpec("made_up_registry", None)
+    registry.__dict__["PARAMS"] = {"psi": PsiParams}
+    monkeypatch.setitem(sys.modules, "made_up_registry", registry)
+    monkeypatch.setattr(parameters_module, "REGISTRY_MODULE", "made_up_registry")
+    assert "no parameter" in refusal(overrides={"detect": {"psi": {"x": 1}}})
+    load_settings(env={}, overrides={"detect": {"psi": {"bins": 16}}})
+
+
+def test_parameters_may_be_pydantic_models_and_structs() -> None:
+    class Model(BaseModel):
+        floor: float = 1.0
+
+    class Struct(msgspec.Struct):
+        floor: float = 1.0
+
+    assert check_parameters({"a": {"floor": "2"}}, {"a": Model}) == {"a": Model(floor=2.0)}
+    assert check_parameters({"a": {"floor": "2"}}, {"a": Struct}) == {"a": Struct(floor=2.0)}
+    for cls in (Model, Struct):
+        with pytest.raises(ConfigError, match="did you mean 'floor'"):
+            check_parameters({"a": {"flor": 2}}, {"a": cls})
+        with pytest.raises(ConfigError, match=r"refuses its parameters.*detect\.a"):
+            check_parameters({"a": {"floor": []}}, {"a": cls})
 
 
 def test_the_registry_is_not_imported_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
