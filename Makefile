@@ -32,7 +32,7 @@ test: setup ## all tests but the benchmarks (PYTEST_ARGS="-k name" narrows them)
 	$(BIN)/python -m pytest -m 'not bench' $(PYTEST_ARGS)
 
 unit: $(PYTHON_STAMP) ## unit tests, laws and doctests alone: seconds, no broker
-	$(BIN)/python -m pytest tests/unit tests/laws schemas detectors $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(wildcard tests/unit tests/laws schemas detectors) $(PYTEST_ARGS)
 
 lint: $(PYTHON_STAMP) ## format, style, types, layers, dependencies, dead code
 	$(BIN)/ruff format --check .
