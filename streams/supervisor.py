@@ -20,7 +20,7 @@ from streams.errors import HalcyonError
 
 STAGES: Final = ("ingest", "analyse", "alert", "write")
 _ROOT: Final = Path(__file__).resolve().parents[1]
-_PROGRAM: Final = (sys.executable, "-c", "from streams.cli import main; main()")
+_PROGRAM: Final = (sys.executable, "-m", "streams")
 _PAGE_TIMEOUT_S: Final = 2.0
 _TAIL_LINES: Final = 15
 _FIRST_BACKOFF_S: Final = 1.0
