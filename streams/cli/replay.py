@@ -21,6 +21,7 @@ _SHOWN = 3
 def command(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(help="CSV (also .gz) or Parquet.", show_default=False)],
+    *,
     family: Annotated[
         str, typer.Option("--as", help="predictions, features, gpu-telemetry or labels.")
     ] = "predictions",
@@ -45,14 +46,19 @@ def command(
 ) -> None:
     """Play a file of past events into a topic.
 
-    [bold]halcyon replay conv.csv.gz --map ts_ms=TIMESTAMP --map model=const:chat --map gen_ai.input_tokens=ContextTokens[/]
+    Example: halcyon replay conv.csv.gz --map ts_ms=TIMESTAMP --map model=const:chat --map features.context=ContextTokens
 
-    Times may be ISO 8601 texts (UTC unless they say otherwise), timestamps, or numbers since 1970. Events keep their order.
+    Times may be ISO 8601 texts (UTC unless they say otherwise), timestamps, or numbers since 1970.
     """
+    from loadgen.replay.events import prepare
+
     if speed and rate:
         raise ConfigError("--speed and --rate contradict each other.", todo="Give one of them.")
     with load_errors():
-        replay = _prepare(ctx, file, family, maps or [], anchor, speed, sort, late, limit)
+        replay = prepare(file, family, maps or [], sort=sort, limit=limit or None)
+        if not (sort or late):
+            _check_order(replay, settings_of(ctx).time.out_of_orderness_s)
+        replay = _placed(replay, anchor, speed)
         if dry_run:
             _show(replay)
             return
@@ -70,39 +76,34 @@ def load_errors() -> Iterator[None]:
         raise HalcyonError(str(error)) from error
 
 
-def _prepare(
-    ctx: typer.Context,
-    file: Path,
-    family: str,
-    maps: list[str],
-    anchor: str,
-    speed: float,
-    sort: bool,
-    late: bool,
-    limit: int,
-) -> "Replay":
-    from dataclasses import replace
-
-    from loadgen.replay.events import FUTURE_MS, prepare, shift_to
-    from streams.clock import SystemClock
-
-    bound_ms = round(settings_of(ctx).time.out_of_orderness_s * 1000)
-    replay = prepare(file, family, maps, sort=sort, limit=limit or None)
+def _check_order(replay: "Replay", bound_s: float) -> None:
     seen = replay.scan
-    if seen.disorder_ms > bound_ms and not (sort or late):
+    if seen.disorder_ms > bound_s * 1000:
         raise HalcyonError(
             f"The file is out of order: row {seen.disorder_row} is {seen.disorder_ms / 1000:g} s older than a row before "
-            f"it, and what is more than {bound_ms / 1000:g} s late is not counted in its own time.",
-            str(file),
+            f"it. What is more than {bound_s:g} s late is not counted in its own time.",
+            str(replay.source.path),
             "Give --sort to order it first, or --late to play it as it is.",
         )
+
+
+def _placed(replay: "Replay", anchor: str, speed: float) -> "Replay":
+    """The replay where its anchor wants it; refuses what would be in the future when it is played."""
+    from dataclasses import replace
+
+    from loadgen.replay.events import FUTURE_MS, shift_to
+    from streams.clock import SystemClock
+
     now_ms = SystemClock().now_ms()
     if anchor:
-        replay = replace(replay, shift_ms=shift_to(seen, anchor, now_ms, speed))
-    if replay.last_ms > now_ms + FUTURE_MS and not speed:
+        replay = replace(replay, shift_ms=shift_to(replay.scan, anchor, now_ms, speed))
+    # At a speed the last event is sent when the whole span has been played.
+    played_ms = now_ms + ((replay.last_ms - replay.first_ms) / speed if speed else 0)
+    ahead_s = (replay.last_ms - played_ms) / 1000
+    if ahead_s * 1000 > FUTURE_MS:
         raise HalcyonError(
-            f"The last event would be {(replay.last_ms - now_ms) / 1000:.0f} s in the future, where it counts as a wrong clock.",
-            str(file),
+            f"The last event would be {ahead_s:,.0f} s ahead of the clock, where it counts as a wrong clock.",
+            str(replay.source.path),
             "Give --anchor now, or an earlier anchor.",
         )
     return replay
@@ -129,9 +130,8 @@ def _play(ctx: typer.Context, replay: "Replay", topic: str, speed: float, rate: 
     done = player.progress
     out().print(f"{done.events:,} events sent to {escape(name)}", highlight=False)
     if (speed or rate) and done.fell_behind:
-        err().print(
-            f"[yellow]The generator fell behind[/] by up to {done.worst_behind_s:.1f} s: a lower --speed or --rate is honest."
-        )
+        late = f"{done.worst_behind_s:.1f} s"
+        err().print(f"[yellow]The generator fell behind[/] by up to {late}: a lower --speed or --rate is honest.")
 
 
 def _with_progress(player: "Player", replay: "Replay") -> None:
