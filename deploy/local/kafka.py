@@ -48,6 +48,10 @@ share.coordinator.state.topic.num.partitions=1
 # The first member of a group need not wait for others.
 group.initial.rebalance.delay.ms=0
 
+# After a kill the controller refuses the same broker until the session of its last life is over (default: 9 s).
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+
 # What a small heap and two cores can bear.
 num.network.threads=2
 num.io.threads=4
@@ -95,7 +99,7 @@ class LocalKafka:
         self.data_dir = data_dir.resolve()
         self.heap_mb = heap_mb
         self.port = free_port() if port is None else port
-        self._controller_port = free_port(other_than=self.port)
+        self.controller_port = free_port(other_than=self.port)
         self._child = ChildProcess("the local Kafka broker", self.data_dir / "kafka.log")
 
     @property
@@ -126,7 +130,7 @@ class LocalKafka:
         if self._child.alive:
             raise LocalPartError(f"the local Kafka broker already runs as process {self.pid}: stop() it first")
         java, jars = find_java(), resolve_jars()
-        for port in (self.port, self._controller_port):
+        for port in (self.port, self.controller_port):
             if not port_is_free(port):
                 raise LocalPartError(f"port {port} on {LOOPBACK} is taken: end what listens there, or choose another")
         cluster_id = self._prepare(java, jars)
@@ -181,7 +185,7 @@ class LocalKafka:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self._properties_path.write_text(
             _SERVER_PROPERTIES.format(
-                host=LOOPBACK, port=self.port, controller_port=self._controller_port, log_dir=log_dir
+                host=LOOPBACK, port=self.port, controller_port=self.controller_port, log_dir=log_dir
             )
         )
         (self.data_dir / "log4j2.properties").write_text(_LOG4J_PROPERTIES)
