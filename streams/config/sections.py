@@ -41,6 +41,24 @@ class KafkaSettings(Section):
         description="Put before every topic and group name: several installations can share brokers.",
     )
     request_timeout_s: float = Field(30.0, ge=1, le=300, description="How long a broker may take to answer a request.")
+    session_timeout_s: float = Field(
+        10.0, ge=6, le=300, description="Partitions of a worker that is silent for so long go to others."
+    )
+    fetch_max_bytes: int = Field(
+        16_777_216, ge=65_536, le=1_073_741_824, description="Most that one fetch brings, as sent over the wire."
+    )
+    max_partition_fetch_bytes: int = Field(
+        1_048_576, ge=65_536, le=1_073_741_824, description="Most that one fetch brings of one partition."
+    )
+    fetch_max_wait_ms: int = Field(
+        250, ge=1, le=10_000, description="How long a broker holds a fetch that has nothing."
+    )
+    buffer_bytes: int = Field(
+        33_554_432,
+        ge=1_048_576,
+        le=4_294_967_296,
+        description="Records read and not processed; reading waits above it.",
+    )
 
 
 class TopicSettings(Section):
@@ -96,18 +114,26 @@ class TimeSettings(Section):
 class CapSettings(Section):
     """Bounds on memory. What is over a cap goes to `__other__` or is left out; `halcyon_capped_items_total` tells."""
 
-    scopes: int = Field(1000, ge=1, le=100_000, description="Scopes (model, version, segment) a worker tracks.")
+    scopes: int = Field(1000, ge=1, le=100_000, description="Scopes (model, version, segment) of a partition.")
     features_per_scope: int = Field(256, ge=1, le=10_000, description="Features of a scope that get histograms.")
-    categories_per_feature: int = Field(
-        100, ge=1, le=10_000, description="Categories of a feature that are counted by name."
-    )
+    categories_per_feature: int = Field(100, ge=1, le=10_000, description="Categories counted by name.")
     segments: int = Field(64, ge=0, le=10_000, description="Segments of a model; 0 turns segments off.")
     sample_rows: int = Field(
         256, ge=0, le=10_000, description="Rows of a pane kept for multivariate detectors, new baselines and exemplars."
     )
-    max_message_bytes: int = Field(
-        4_194_304, ge=1024, le=104_857_600, description="Larger messages go to the dead letters undecoded."
+    sample_bytes: int = Field(
+        16_777_216, ge=0, le=1_073_741_824, description="All row samples of a pane's scopes together."
     )
+    features_per_event: int = Field(1024, ge=1, le=100_000, description="Features read of one event, in its order.")
+    segments_per_event: int = Field(16, ge=0, le=1000, description="Segments read of one event, in its order.")
+    text_chars: int = Field(256, ge=16, le=10_000, description="Length of names, categories and ids; longer is cut.")
+    max_message_bytes: int = Field(
+        1_048_576, ge=1024, le=104_857_600, description="Larger messages go to the dead letters undecoded."
+    )
+    max_decompressed_bytes: int = Field(
+        67_108_864, ge=1024, le=1_073_741_824, description="What an Arrow message may become when decompressed."
+    )
+    max_events_per_message: int = Field(65_536, ge=1, le=10_000_000, description="Events of one Arrow message.")
 
 
 class SegmentSettings(Section):
@@ -161,20 +187,30 @@ class DecisionSettings(Section):
 
 
 class AlertSettings(Section):
-    """Life cycle and grouping of alerts."""
+    """Life cycle of alerts. All times are event time."""
 
-    resolve_after_s: float = Field(
-        300.0,
-        ge=1,
-        le=86_400,
-        description="An alert resolves when its finding has not come again for so long, in event time.",
+    page_confidence_ratio: float = Field(
+        0.9, ge=0, le=1, description="Less confident findings make tickets, not pages."
     )
-    repeat_after_s: float = Field(3600.0, ge=1, le=604_800, description="A firing alert is sent again after so long.")
-    group_by: Names = Field(("model",), description="Labels whose equal values put alerts into one group.")
+    resolve_after_s: float = Field(300.0, ge=1, le=86_400, description="A finding not seen for so long has ended.")
+    flap_window_s: float = Field(
+        600.0, ge=0, le=86_400, description="An alert that fires again so soon after its end is the same episode."
+    )
+    update_after_s: float = Field(
+        300.0, ge=0, le=86_400, description="A firing alert is updated at most this often; escalations at once."
+    )
+    repeat_after_s: float = Field(
+        3600.0, ge=1, le=604_800, description="A firing alert is said again after so long without news."
+    )
+    inhibit_after_s: float = Field(
+        300.0, ge=0, le=86_400, description="What a cause explains, it explains for so long after its own end."
+    )
+    max_alerts: int = Field(1000, ge=1, le=100_000, description="Alerts held at once; further ones are counted only.")
     runbook_url: str = Field(
-        "",
+        "docs/runbooks",
+        min_length=1,
         max_length=2000,
-        description="Address put into `runbook_url`; `{alertname}` is replaced by the alert's name.",
+        description="Address of runbooks: `{kind}` and `{alertname}` are replaced, else `/<kind>.md` is appended.",
     )
 
 

@@ -100,7 +100,7 @@ def test_overrides_are_not_changed() -> None:
 
 
 def test_lists_come_from_files_and_from_commas() -> None:
-    assert load_settings(env={"HALCYON_ALERTS__GROUP_BY": "model, host,"}).alerts.group_by == ("model", "host")
+    assert load_settings(env={"HALCYON_SEGMENTS__FIELDS": "country, tier,"}).segments.fields == ("country", "tier")
     assert load_settings(env={}, overrides={"segments": {"fields": ["country"]}}).segments.fields == ("country",)
 
 

@@ -1,10 +1,12 @@
 import ast
 import re
+import socket
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import pytest_socket
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("schemas", "detectors", "streams", "loadgen", "deploy")
@@ -81,6 +83,11 @@ def test_the_insides_of_faust_stay_in_the_transport() -> None:
         ids(path): name for path in SOURCES if ids(path) not in INSIDES for name in imports(path) if inner.match(name)
     }
     assert offenders == {}
+
+
+def test_unit_tests_reach_no_network() -> None:
+    with pytest.warns(UserWarning, match="socket"), pytest.raises(pytest_socket.SocketBlockedError):
+        socket.socket(socket.AF_INET)
 
 
 def test_the_changelog_has_a_place_for_what_is_not_released() -> None:
