@@ -6,6 +6,7 @@ Every source family decodes into the same :class:`EventColumns`, so that everyth
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,34 @@ class Reason(StrEnum):
     SCHEMA_MISMATCH = "schema_mismatch"
     TIME_BEFORE_2000 = "time_before_2000"
     TIME_IN_FUTURE = "time_in_future"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CodedTexts(Sequence[str]):
+    """Texts as places in a table of distinct ones: ``values[codes[i]]`` is text ``i``.
+
+    Counting categories is one ``bincount`` of ``codes``. Reads like any sequence of texts.
+
+    Examples
+    --------
+    >>> list(CodedTexts(np.array([1, 0, 1], np.int32), ("DE", "FR")))
+    ['FR', 'DE', 'FR']
+    """
+
+    codes: Codes
+    values: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> "CodedTexts": ...
+    def __getitem__(self, place: int | slice) -> "str | CodedTexts":
+        if isinstance(place, slice):
+            return CodedTexts(self.codes[place], self.values)
+        return self.values[self.codes[place]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +86,8 @@ class FeatureBlock:
         float64[k, n], C-contiguous, one row per feature; NaN where the value is null, not finite, or text.
     texts
         Feature index → (int64[m] places *within the block*, ascending; m texts). Strings as they are, booleans as
-        ``"true"`` and ``"false"``. A place is never both a number and a text; what is neither is null.
+        ``"true"`` and ``"false"``. A place is never both a number and a text; what is neither is null. The decoders
+        give :class:`CodedTexts`.
     """
 
     rows: Ints
@@ -104,9 +134,13 @@ class EventColumns:
     key
         int32[n]: place in ``keys``.
     numeric
-        Quantity → float64[n], NaN for null: ``latency_ms``, ``score``, ``cost_usd``, ``gen_ai.*``, GPU gauges.
+        Quantity → float64[n], NaN for null: ``latency_ms``, ``score``, ``cost_usd``, ``gen_ai.*``, GPU gauges. A
+        quantity that is null in every event of the batch is left out. Arrays may be read-only.
     counted
-        Counter → its pairs: ``status``, ``decision``, ``xid``, ``clocks_event_reason``.
+        Counter → its pairs: ``status``, ``decision``, ``xid``, ``clocks_event_reason``; and what the decoder had to
+        change in an event it kept: ``non_finite`` (an infinity became null; the value is the quantity) and
+        ``truncated`` (something was over a limit; the value is ``features``, ``segments`` or ``texts``). A counter
+        without a pair is left out.
     blocks
         The features, one block per distinct tuple of names.
     event_id

@@ -1,0 +1,122 @@
+"""Arrow IPC messages into frames: whole columns of all messages that have the same schema, nothing copied for one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.codecs.ipc_guard import decompressed_bytes
+from schemas.codecs.limits import Limits
+from schemas.codecs.morgue import Morgue
+from schemas.columns import Ints, Reason
+
+ARROW_ERRORS: Final = (
+    pa.ArrowException, OSError, ValueError, TypeError, LookupError, NotImplementedError, MemoryError, OverflowError,
+)  # fmt: skip
+"""What pyarrow raises for bytes that are not what they say."""
+
+
+class ColumnError(ValueError):
+    """A column that cannot be what its name says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """The record batches of one message."""
+
+    record: int
+    batches: Sequence[Any]
+    rows: int
+
+
+class Frame:
+    """Columns of n events: ``record`` and ``index`` int64[n] say which message's, and which of its events."""
+
+    def __init__(self, columns: dict[str, Any], record: Ints, index: Ints) -> None:
+        self.columns = columns
+        self.record = record
+        self.index = index
+
+    def __len__(self) -> int:
+        return len(self.record)
+
+    def get(self, path: str) -> Any | None:
+        """The column at ``a`` or ``a/b``: a flat column ``a.b``, or the field ``b`` of a struct column ``a``."""
+        flat = self.columns.get(path.replace("/", "."))
+        if flat is not None or "/" not in path:
+            return flat
+        outer, inner = path.split("/")
+        column = self.columns.get(outer)
+        if column is None or pa.types.is_null(column.type):
+            return None
+        if not pa.types.is_struct(column.type):
+            raise ColumnError(f"column `{outer}` is {column.type}, expected a struct")
+        return children(column).get(inner)
+
+    def filtered(self, keep: Ints) -> "Frame":
+        """The events at places ``keep``."""
+        at = pa.array(keep)
+        columns = {name: column.take(at) for name, column in self.columns.items()}
+        return Frame(columns, self.record[keep], self.index[keep])
+
+
+def children(column: Any) -> dict[str, Any]:
+    """The fields of a struct column, null where the struct is; of fields with one name the last."""
+    return {column.type.field(place).name: pc.struct_field(column, place) for place in range(column.type.num_fields)}
+
+
+def frame(messages: Sequence[Message]) -> Frame:
+    """One frame of all events of messages that share a schema."""
+    batches = [batch for message in messages for batch in message.batches if batch.num_rows]
+    record = np.repeat([message.record for message in messages], [message.rows for message in messages])
+    index = np.concatenate([np.arange(message.rows) for message in messages])
+    names = batches[0].schema.names
+    if len(batches) == 1:
+        return Frame(dict(zip(names, batches[0].columns, strict=True)), record, index)
+    columns = {
+        name: _whole(pa.chunked_array([batch.column(place) for batch in batches])) for place, name in enumerate(names)
+    }
+    return Frame(columns, record, index)
+
+
+def _whole(column: Any) -> Any:
+    if pa.types.is_dictionary(column.type):
+        column = column.unify_dictionaries()
+    whole = column.combine_chunks()
+    return whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
+
+
+def read(records: Sequence[int], payloads: Sequence[bytes], limits: Limits, morgue: Morgue) -> dict[Any, list[Message]]:
+    """The readable messages by schema; the others go to the morgue."""
+    by_schema: dict[Any, list[Message]] = {}
+    for record, payload in zip(records, payloads, strict=True):
+        try:
+            size = decompressed_bytes(payload)
+            if size > limits.max_decompressed_bytes:
+                text = f"{size} bytes when decompressed, at most {limits.max_decompressed_bytes} are read"
+                morgue.add(record, Reason.TOO_LARGE, text)
+                continue
+            schema, message = _read_one(record, payload)
+        except ARROW_ERRORS as error:
+            morgue.add(record, Reason.INVALID_ARROW, str(error) or type(error).__name__)
+            continue
+        if message.rows > limits.max_events_per_message:
+            text = f"{message.rows} events in one message, at most {limits.max_events_per_message} are read"
+            morgue.add(record, Reason.TOO_LARGE, text, message.rows)
+        elif not message.rows:
+            morgue.add(record, Reason.NULL_VALUE, "an Arrow stream without an event")
+        else:
+            by_schema.setdefault(schema, []).append(message)
+    return by_schema
+
+
+def _read_one(record: int, payload: bytes) -> tuple[Any, Message]:
+    with pa.ipc.open_stream(pa.py_buffer(payload)) as stream:
+        batches = list(stream)
+        # offsets and indices come from outside: nothing may follow them before they are known to stay within bounds
+        for batch in batches:
+            batch.validate(full=True)
+        return stream.schema, Message(record, batches, sum(batch.num_rows for batch in batches))
