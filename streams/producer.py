@@ -269,8 +269,8 @@ class Producer:
 
     @property
     def pending(self) -> int:
-        """Messages on their way, or waiting to be."""
-        return len(self._client) + len(self._waiting)
+        """Messages sent and not yet reported on."""
+        return sum(flight.open for flight in self._flights)
 
     async def barrier(self) -> None:
         """Return when the broker has acknowledged everything sent before this call.
