@@ -223,4 +223,4 @@ def _said(error: exceptions.Error) -> str:
 def _cause(text: str) -> str:
     """The innermost cause in a message of urllib3's."""
     inner = text.rpartition("Caused by ")[2].partition(")) executing")[0] if "Caused by " in text else text
-    return inner.rpartition(": ")[2].rstrip("\").") or text
+    return inner.rpartition(": ")[2].rstrip('").') or text

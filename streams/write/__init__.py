@@ -1,0 +1,1 @@
+"""The write stage: rows from Kafka into ClickHouse, and nothing committed before ClickHouse has acknowledged it."""
