@@ -120,6 +120,13 @@ def score(truths: Sequence[Truth], alerts: Iterable[Alert], grace_ms: int) -> Sc
     )
 
 
+def explained_by(truths: Sequence[Truth], alert: Alert, grace_ms: int) -> Truth | None:
+    """The fault that explains one firing event, None where nothing does; the latest to begin if several do."""
+    alone = _episode([alert])
+    found = [truth for truth in truths if _explains(truth, alone, grace_ms)]
+    return max(found, key=lambda truth: truth.onset_ms, default=None)
+
+
 def to_json(card: Scorecard) -> bytes:
     """The account for machines; ``passed`` is part of it."""
     return msgspec.json.format(msgspec.json.encode({"passed": card.passed, **msgspec.to_builtins(card)}), indent=2)

@@ -105,7 +105,8 @@ def _numbers(rule: Rule, column: pa.Array, first_row: int) -> pa.Array:
 
 def _from_timestamps(column: pa.Array) -> Ints:
     whole = column.cast(pa.timestamp("ns", tz=getattr(column.type, "tz", None)), safe=False)
-    return np.asarray(whole.cast(pa.int64()).to_numpy(zero_copy_only=False), dtype=np.int64) // 1_000_000
+    nanoseconds: Ints = np.asarray(whole.cast(pa.int64()).to_numpy(zero_copy_only=False), dtype=np.int64)
+    return nanoseconds // 1_000_000
 
 
 def _from_numbers(rule: Rule, column: pa.Array, first_row: int) -> Ints:
