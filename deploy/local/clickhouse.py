@@ -8,12 +8,13 @@ from __future__ import annotations
 import argparse
 import http.client
 import logging
+import os
 import signal
 import sys
 import threading
 from http import HTTPStatus
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Self
 
 from deploy.local.process import LOOPBACK, ChildProcess, LocalPartError, free_port, port_is_free
@@ -69,8 +70,11 @@ class LocalClickHouse:
             raise LocalPartError(f"the local ClickHouse endpoint already runs as process {self.pid}: stop() it first")
         if not port_is_free(self.port):
             raise LocalPartError(f"port {self.port} on {LOOPBACK} is taken: end what listens there, or choose another")
-        command = [sys.executable, "-m", __spec__.name, "--data-dir", str(self.data_dir), "--port", str(self.port)]
-        self._child.start(command, env={"PYTHONPATH": str(_ROOT)})
+        # -P: a folder called `deploy` where the caller happens to stand must not be taken for this package.
+        command = [sys.executable, "-P", "-m", __spec__.name]
+        command += ["--data-dir", str(self.data_dir), "--port", str(self.port)]
+        python_path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
+        self._child.start(command, env={"PYTHONPATH": python_path})
         self._child.wait_ready(self._answers, timeout_s)
         return self
 
@@ -94,9 +98,7 @@ class LocalClickHouse:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def _answers(self) -> bool:
@@ -151,6 +153,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         serve(arguments.data_dir, arguments.port)
+    except ModuleNotFoundError as error:
+        sys.exit(f"{error.name} is missing: install Halcyon with its extra `local` (halcyon-sre[local])")
     except OSError as error:
         sys.exit(f"cannot serve {arguments.data_dir} at {LOOPBACK}:{arguments.port}: {error}")
 

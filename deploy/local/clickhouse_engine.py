@@ -70,6 +70,11 @@ class Engine:
     ----------
     data_dir
         Folder of the databases; made when missing. One process at a time may have it open.
+
+    Raises
+    ------
+    OSError
+        When the folder cannot be made or opened.
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -78,7 +83,10 @@ class Engine:
         data_dir.mkdir(parents=True, exist_ok=True)
         self._path = str(data_dir)
         # The engine shuts down with its last connection; this one keeps it.
-        self._anchor = chdb.connect(self._path)
+        try:
+            self._anchor = chdb.connect(self._path)
+        except RuntimeError as error:
+            raise OSError(f"the engine cannot open {data_dir}; another process may have it open: {error}") from error
         self._in_flight = 0
         self._closed = False
         self._changed = threading.Condition()

@@ -100,7 +100,7 @@ class Handler(BaseHTTPRequestHandler):
         """Answer any statement."""
         self._respond(read_only=False)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+    def log_message(self, format: str, *_args: object) -> None:  # noqa: A002 - the base class's name
         """Leave requests out of the log; errors of the server itself are logged where they are caught."""
 
     def _respond(self, *, read_only: bool) -> None:
