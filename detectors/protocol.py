@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.scopes import Family
+from schemas.scopes import Family, Scope
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -33,6 +33,7 @@ class ScopeColumns:
     are int64[S]. ``age_windows`` counts the windows since the scope was first seen. ``ref_error_ratio`` is NaN without
     a baseline; ``ref_rows`` is the baseline's mean of events per window of this size, NaN without one.
     ``series`` gives the series id of the scope-level quantities (``"rows"``, ``"errors"``, ``"outliers"``).
+    ``key`` names the scopes, for detectors whose limits are given by model; empty where nobody asks.
     """
 
     id: Ints
@@ -44,6 +45,7 @@ class ScopeColumns:
     ref_rows: Floats
     ref_error_ratio: Floats
     series: Mapping[str, Ints]
+    key: Sequence[Scope] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +138,11 @@ class Scores:
     ``score`` float64[n], ≥ 0, higher is worse; ``floor`` float64[n], the effect below which nobody cares, in the
     score's unit; ``noise`` float64[n], what sampling alone explains at this volume, in the score's unit; ``p_value``
     float64[n], NaN where the detector has none. ``value`` and ``reference`` float64[n] are what an alert shows, in
-    ``unit``. ``rows`` int64[n] are the events behind the value. ``exemplar`` optionally names places in a sample.
-    All floats are NaN where not ready.
+    ``unit``; so is ``threshold`` float64[n], the value from which it is too much (:mod:`detectors.scoring` fills it in:
+    the larger of floor and noise where the score is the value). A distance between distributions shows itself as the
+    value and what sampling would make of it as the reference; ``mean`` and ``ref_mean`` then say how the quantity
+    itself moved. ``rows`` int64[n] are the events behind the value. ``label`` says what of the quantity was worst
+    (``"p99"``, ``"xid 79"``). ``exemplars`` are event ids by place in ``series``. All floats are NaN where not ready.
     """
 
     detector: str
@@ -154,6 +159,10 @@ class Scores:
     reference: Floats
     rows: Ints
     exemplars: Mapping[int, tuple[str, ...]] | None = None
+    threshold: Floats | None = None
+    mean: Floats | None = None
+    ref_mean: Floats | None = None
+    label: Sequence[str] | None = None
 
 
 class Detector(Protocol):

@@ -1,0 +1,1 @@
+"""Drift of features, scores and categories away from the baseline, and sudden change."""

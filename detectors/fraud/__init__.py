@@ -1,0 +1,1 @@
+"""Rows that look like nothing the baseline has seen."""

@@ -1,0 +1,1 @@
+"""GPUs that are hot, throttled, full or broken."""

@@ -1,0 +1,1 @@
+"""Latency against the baseline, and against a limit."""

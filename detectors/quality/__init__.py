@@ -1,0 +1,1 @@
+"""Whether events come, are whole, and succeed."""

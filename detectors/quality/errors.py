@@ -1,0 +1,90 @@
+"""Error ratio of a scope against its baseline's."""
+
+from typing import ClassVar, Self
+
+import msgspec
+import numpy as np
+
+from detectors import scoring, special, state
+from detectors.parameters import check_bounds
+from detectors.protocol import Ints, Scores, WindowBatch
+from schemas.scopes import Family
+
+
+class ErrorParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The floor is the larger of ``floor_ratio`` and ``floor_relative`` times the baseline's ratio.
+
+    Ten-second windows: errors hurt users at once, and the noise bound keeps small windows quiet.
+    ``ref_rows`` is how many events the baseline's ratio is taken to rest on.
+    """
+
+    window_s: int = 10
+    floor_ratio: float = 0.02
+    floor_relative: float = 0.5
+    min_rows: int = 20
+    ref_rows: int = 2_000
+    false_alarm_ratio: float = 1e-4
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        check_bounds(self, window_s=(1, 86_400), floor_ratio=(0, 1), floor_relative=(0, 100), min_rows=(1, 10**9))
+        check_bounds(self, ref_rows=(1, 10**12), false_alarm_ratio=(1e-12, 0.1))
+
+
+class ErrorRatio:
+    """Rise of each scope's share of events whose status is not ok, over the baseline's.
+
+    Parameters
+    ----------
+    params
+        See :class:`ErrorParams`.
+
+    Notes
+    -----
+    O(S), no state. Noise as for nulls: a Poisson count around a ratio that is itself an estimate.
+    """
+
+    kind: ClassVar[str] = "errors"
+    state_version: ClassVar[int] = 1
+
+    def __init__(self, params: ErrorParams | None = None) -> None:
+        self.params = params or ErrorParams()
+        self.window_s = self.params.window_s
+        self._z = special.z_of(self.params.false_alarm_ratio)
+
+    def step(self, windows: WindowBatch) -> Scores:
+        """Score every scope of predictions with ``min_rows`` events and a baseline."""
+        scopes, params = windows.scopes, self.params
+        predictions = np.array([family == Family.PREDICTION for family in scopes.family], np.bool_)
+        ready = predictions & (scopes.rows >= params.min_rows) & ~np.isnan(scopes.ref_error_ratio)
+        N = np.maximum(scopes.rows, 1).astype(np.float64)
+        ratio, reference = scopes.errors / N, scopes.ref_error_ratio
+        floor = np.maximum(params.floor_ratio, params.floor_relative * reference)
+        expected = N * (np.nan_to_num(reference) + 0.5 / params.ref_rows)
+        widen = np.sqrt(1 + N / params.ref_rows)
+        noise = special.count_upper(expected, self._z, widen) / N - reference
+        measured = scoring.Measured(
+            score=np.maximum(ratio - reference, 0),
+            floor=floor,
+            noise=noise,
+            p_value=special.normal_sf(special.count_z(scopes.errors.astype(np.float64), expected, widen)),
+            value=ratio,
+            reference=reference,
+            threshold=reference + np.maximum(floor, noise),
+        )
+        names = ["errors"] * len(scopes.id)
+        subject = scoring.Subject(scopes.series["errors"], np.arange(len(scopes.id)), names, scopes.rows)
+        return scoring.scores(self.kind, "error ratio", subject, ready, measured)
+
+    def forget(self, series: Ints) -> None:
+        """Nothing is kept of a series."""
+
+    def to_bytes(self) -> bytes:
+        """No state but its version."""
+        return state.pack(self.kind, self.state_version, {})
+
+    @classmethod
+    def from_bytes(cls, raw: bytes, params: object) -> Self:
+        """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
+        state.unpack(raw, cls.kind, cls.state_version)
+        return cls(msgspec.convert(params, ErrorParams))
