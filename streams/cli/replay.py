@@ -46,7 +46,7 @@ def command(
 ) -> None:
     """Play a file of past events into a topic.
 
-    Example: halcyon replay conv.csv.gz --map ts_ms=TIMESTAMP --map model=const:chat --map features.context=ContextTokens
+    Example: halcyon replay conv.csv.gz --map ts_ms=TIMESTAMP --map model=const:chat --map features.context=Tokens
 
     Times may be ISO 8601 texts (UTC unless they say otherwise), timestamps, or numbers since 1970.
     """
@@ -80,8 +80,8 @@ def _check_order(replay: "Replay", bound_s: float) -> None:
     seen = replay.scan
     if seen.disorder_ms > bound_s * 1000:
         raise HalcyonError(
-            f"The file is out of order: row {seen.disorder_row} is {seen.disorder_ms / 1000:g} s older than a row before "
-            f"it. What is more than {bound_s:g} s late is not counted in its own time.",
+            f"It is out of order: row {seen.disorder_row} is {seen.disorder_ms / 1000:g} s older than an earlier one. "
+            f"What is more than {bound_s:g} s late is not counted in its own time.",
             str(replay.source.path),
             "Give --sort to order it first, or --late to play it as it is.",
         )
