@@ -1,0 +1,1 @@
+"""Stage 3: findings become alerts with a life cycle, and are published exactly once."""

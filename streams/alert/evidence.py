@@ -1,0 +1,226 @@
+"""The numbers behind an alert, ordered, bounded, each with the query that recomputes it.
+
+The SQL stands here and nowhere else. It reads the views that ``halcyon migrate`` makes.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from schemas.alerts import Evidence, Observation, Share
+from schemas.findings import Finding, Kind
+from streams.alert.policy import AlertPolicy, rank
+from streams.alert.state import Member
+
+_WINDOWS: Final = (
+    "SELECT start, rows, count, mean, p50, p95, p99, max FROM windows WHERE {scope} AND {quantity} AND {at}"
+)
+_SCORES: Final = (
+    "SELECT start, detector, score, value, baseline, threshold, rows FROM scores "
+    "WHERE {scope} AND {quantity} AND detector = {detector} AND {at}"
+)
+_DRIFT: Final = (
+    "SELECT sum((c - r) * log(c / r)) AS psi FROM ("
+    "SELECT arrayJoin(arrayZip(halcyon_dense(w.bins, w.counts), b.counts)) AS cell, "
+    "(cell.1 + 0.5) / (arraySum(w.counts) + 17) AS c, (cell.2 + 0.5) / (arraySum(b.counts) + 17) AS r "
+    "FROM windows AS w INNER JOIN baselines AS b ON b.baseline_id = w.layout AND b.quantity = w.quantity "
+    "WHERE {w_scope} AND w.quantity = {name} AND w.window_s = {window_s} AND w.start = {start} AND notEmpty(b.counts))"
+)
+_CATEGORIES: Final = "SELECT * FROM categories WHERE {scope} AND {quantity} AND {at}"
+_NULLS: Final = "SELECT start, nulls, rows, null_ratio FROM windows WHERE {scope} AND {quantity} AND {at}"
+_VOLUME: Final = "SELECT start, rows, late, rows_per_s FROM volume WHERE {scope} AND {at}"
+_COUNTER: Final = "SELECT * FROM categories WHERE {scope} AND quantity = {counter} AND {at}"
+
+_TEMPLATES: Final[dict[Kind, str]] = {
+    Kind.CATEGORY_DRIFT: _CATEGORIES,
+    Kind.CHANGE: _SCORES,
+    Kind.OUTLIERS: _SCORES,
+    Kind.NULLS: _NULLS,
+    Kind.VOLUME: _VOLUME,
+    Kind.ERRORS: _COUNTER,
+    Kind.BAD_INPUT: _COUNTER,
+    Kind.GPU_XID: _COUNTER,
+    Kind.GPU_THROTTLE: _COUNTER,
+}
+_COUNTERS: Final = {
+    Kind.ERRORS: "status",
+    Kind.BAD_INPUT: "reason",
+    Kind.GPU_XID: "xid",
+    Kind.GPU_THROTTLE: "clocks_event_reason",
+}
+
+
+def sql_of(finding: Finding) -> str:
+    """The query that recomputes the finding's value from what is stored.
+
+    Examples
+    --------
+    >>> from schemas.findings import Severity
+    >>> from schemas.scopes import Family, Scope
+    >>> late = Finding(
+    ...     "f",
+    ...     Scope(Family.PREDICTION, "fraud", "3"),
+    ...     Kind.VOLUME,
+    ...     "volume",
+    ...     "rows",
+    ...     60_000,
+    ...     10_000,
+    ...     True,
+    ...     Severity.TICKET,
+    ...     1.0,
+    ...     0.0,
+    ...     900.0,
+    ...     450.0,
+    ...     "rows",
+    ...     0,
+    ...     1.0,
+    ...     50_000,
+    ...     "",
+    ... )
+    >>> print(sql_of(late))
+    SELECT start, rows, late, rows_per_s FROM volume WHERE family = 'prediction' AND model = 'fraud'
+    AND model_version = '3' AND segment = '' AND window_s = 10 AND start = fromUnixTimestamp64Milli(60000, 'UTC')
+    """
+    template = _TEMPLATES.get(finding.kind, _WINDOWS)
+    if finding.kind in (Kind.DRIFT, Kind.SCORE_DRIFT):
+        template = _DRIFT if "psi" in finding.detector else _SCORES
+    window_s = finding.window_ms // 1000
+    start = f"fromUnixTimestamp64Milli({finding.window_start_ms}, 'UTC')"
+    return template.format(
+        scope=_scope(finding, ""),
+        w_scope=_scope(finding, "w."),
+        quantity=f"quantity = {_literal(finding.quantity)}",
+        name=_literal(finding.quantity),
+        detector=_literal(finding.detector),
+        counter=_literal(_COUNTERS.get(finding.kind, finding.quantity)),
+        at=f"window_s = {window_s} AND start = {start}",
+        window_s=window_s,
+        start=start,
+    )
+
+
+def _scope(finding: Finding, prefix: str) -> str:
+    scope = finding.scope
+    named = {"family": scope.family.value, "model": scope.model, "model_version": scope.model_version}
+    named["segment"] = scope.segment
+    return " AND ".join(f"{prefix}{column} = {_literal(value)}" for column, value in named.items())
+
+
+def _literal(text: str) -> str:
+    """A ClickHouse string literal: names come from events, and an event must not be able to write SQL."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def ordered(members: Iterable[Member]) -> list[Member]:
+    """Strongest first: by severity, whole before segment, confidence, score; then by name, so that ties never flip."""
+
+    def strength(member: Member) -> tuple[int, bool, float, float, str, str, str]:
+        finding = member.finding
+        return (
+            -rank(member.severity),
+            bool(finding.scope.segment),
+            -finding.confidence_ratio if math.isfinite(finding.confidence_ratio) else 0.0,
+            -member.excess,
+            finding.quantity,
+            finding.detector,
+            finding.scope.segment,
+        )
+
+    return sorted(members, key=strength)
+
+
+def evidence_of(members: Sequence[Member], consequences: Sequence[Finding], policy: AlertPolicy) -> Evidence:
+    """What an alert carries.
+
+    Parameters
+    ----------
+    members
+        At least one, strongest first (see :func:`ordered`).
+    consequences
+        Findings of other alerts that these explain.
+    policy
+        The bounds.
+    """
+    limit = policy.max_evidence
+    events = dict.fromkeys(event for member in members for event in member.finding.exemplars if event)
+    said = dict.fromkeys(finding.summary for finding in consequences)
+    return Evidence(
+        leading=_observation(members[0]),
+        others=tuple(_observation(member) for member in members[1 : limit + 1]),
+        observations=len(members),
+        features=_features(members)[:limit],
+        segments=_segments(members)[:limit],
+        consequences=tuple(said)[:limit],
+        event_ids=tuple(events)[: policy.max_exemplars],
+    )
+
+
+def _observation(member: Member) -> Observation:
+    finding = member.finding
+    return Observation(
+        kind=finding.kind.value,
+        detector=finding.detector,
+        quantity=finding.quantity,
+        segment=finding.scope.segment,
+        severity=member.severity.value,
+        value=_finite(finding.value),
+        baseline=_finite(finding.baseline),
+        threshold=_finite(finding.threshold),
+        unit=finding.unit,
+        score=_finite(finding.score),
+        rows=finding.rows,
+        confidence_ratio=_finite(finding.confidence_ratio),
+        window_start_ms=finding.window_start_ms,
+        window_ms=finding.window_ms,
+        since_ms=member.since_ms,
+        baseline_id=finding.baseline_id,
+        summary=finding.summary,
+        sql=sql_of(finding),
+    )
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no NaN."""
+    return value if math.isfinite(value) else None
+
+
+def _features(members: Sequence[Member]) -> tuple[Share, ...]:
+    """Quantities by their share: what detectors attribute themselves, else their scores against each other.
+
+    Segments fold under the whole: they speak for a quantity only where the whole does not show it.
+    """
+    whole = [member for member in members if not member.finding.scope.segment]
+    attributed: dict[str, float] = {}
+    for member in whole or members:
+        for part in member.finding.contributions:
+            attributed[part.name] = max(attributed.get(part.name, 0.0), part.share_ratio)
+    if attributed:
+        return _shares(attributed)
+    known = {member.finding.quantity for member in whole}
+    speaking = whole + [member for member in members if member.finding.quantity not in known]
+    weights = _weights((member.finding.quantity, member) for member in speaking)
+    return _shares(weights)
+
+
+def _segments(members: Sequence[Member]) -> tuple[Share, ...]:
+    return _shares(_weights((m.finding.scope.segment, m) for m in members if m.finding.scope.segment))
+
+
+def _weights(named: Iterable[tuple[str, Member]]) -> dict[str, float]:
+    """The largest score of each name, relative to its detector's largest: detectors have scales of their own."""
+    pairs = list(named)
+    largest: dict[str, float] = {}
+    for _, member in pairs:
+        largest[member.finding.detector] = max(largest.get(member.finding.detector, 0.0), member.excess)
+    weights: dict[str, float] = {}
+    for name, member in pairs:
+        scale = largest[member.finding.detector]
+        weights[name] = max(weights.get(name, 0.0), member.excess / scale if scale > 0 else 1.0)
+    return weights
+
+
+def _shares(weights: dict[str, float]) -> tuple[Share, ...]:
+    total = sum(weights.values())
+    ranked = sorted(weights.items(), key=lambda item: (-item[1], item[0]))
+    return tuple(Share(name, round(weight / total, 4) if total > 0 else 0.0) for name, weight in ranked)

@@ -1,0 +1,80 @@
+"""Which finding explains which: the cause is said, its consequences are folded into it.
+
+A rule is a function of two findings. Rules that need more than the two scopes (a GPU's fault and the models its host
+serves) belong into :data:`RULES` too, once the book knows who serves what.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from schemas.findings import Finding, Kind
+from streams.alert.policy import Group
+from streams.alert.state import Track
+
+Rule = Callable[[Finding, Finding], bool]
+"""Tells whether the first finding explains the second."""
+
+_DRIFTS: Final = frozenset({Kind.DRIFT, Kind.CATEGORY_DRIFT, Kind.SCORE_DRIFT, Kind.CHANGE})
+
+
+def _same_model(cause: Finding, effect: Finding) -> bool:
+    """Whether the cause is about the effect's model: in that version, or in all of them."""
+    return cause.scope.model == effect.scope.model and cause.scope.model_version in ("", effect.scope.model_version)
+
+
+def _covers(cause: Finding, effect: Finding) -> bool:
+    """Whether the cause was seen in the effect's segment or in the model as a whole."""
+    return _same_model(cause, effect) and cause.scope.segment in ("", effect.scope.segment)
+
+
+def bad_input_explains_drift(cause: Finding, effect: Finding) -> bool:
+    """What is left when most events are rejected is no fair sample of the traffic."""
+    return cause.kind is Kind.BAD_INPUT and effect.kind in _DRIFTS and _same_model(cause, effect)
+
+
+def silence_explains_drift(cause: Finding, effect: Finding) -> bool:
+    """Where no event comes, nothing can have drifted; a volume that merely fell explains nothing."""
+    return cause.kind is Kind.VOLUME and cause.value <= 0 and effect.kind in _DRIFTS and _covers(cause, effect)
+
+
+def nulls_explain_drift(cause: Finding, effect: Finding) -> bool:
+    """A feature that has gone missing has a different distribution because of that."""
+    same_series = cause.scope.family is effect.scope.family and cause.quantity == effect.quantity
+    return cause.kind is Kind.NULLS and effect.kind in _DRIFTS and same_series and _covers(cause, effect)
+
+
+RULES: Final[tuple[Rule, ...]] = (bad_input_explains_drift, silence_explains_drift, nulls_explain_drift)
+
+CAUSES: Final = frozenset({Group.BAD_INPUT, Group.VOLUME, Group.NULLS})
+"""Groups whose findings can explain others: when one begins or ends, its model's other alerts are looked at again."""
+
+
+def causes_in(track: Track) -> list[Finding]:
+    """What an alert can explain: what fires in it, and what ended a short while ago.
+
+    A detector that wants several windows of the last few goes on for some after the cause has ended.
+    """
+    return [member.finding for member in (*track.members.values(), *track.recent.values())]
+
+
+def causes_of(effect: Finding, others: Iterable[Track], rules: tuple[Rule, ...] = RULES) -> list[str]:
+    """Fingerprints of the alerts with a finding that explains ``effect``, sorted."""
+    return sorted(
+        track.fingerprint
+        for track in others
+        if track.group in CAUSES and any(rule(cause, effect) for cause in causes_in(track) for rule in rules)
+    )
+
+
+def consequences_of(track: Track, others: Iterable[Track], rules: tuple[Rule, ...] = RULES) -> list[Finding]:
+    """Findings of other alerts which ``track`` explains, in the order in which they came."""
+    if track.group not in CAUSES:
+        return []
+    causes = causes_in(track)
+    return [
+        member.finding
+        for other in others
+        if other is not track
+        for member in other.members.values()
+        if any(rule(cause, member.finding) for cause in causes for rule in rules)
+    ]
