@@ -115,7 +115,8 @@ def _from_numbers(rule: Rule, column: pa.Array, first_row: int) -> Ints:
         place = int(np.flatnonzero(~np.isfinite(numbers))[0])
         raise ReplayError(_bad(rule, first_row + place, f"{numbers[place]} is no time"))
     unit = rule.unit or _epoch_unit(rule, float(numbers[0]), first_row)
-    return np.floor(numbers * _MS_PER[unit]).astype(np.int64)
+    whole: Ints = np.floor(numbers * _MS_PER[unit]).astype(np.int64)
+    return whole
 
 
 def _epoch_unit(rule: Rule, value: float, row: int) -> str:

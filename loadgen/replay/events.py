@@ -129,7 +129,7 @@ def shift_to(scan_: Scan, anchor: str, now_ms: int, speed: float) -> int:
     """By how many ms to move all events so that they are where ``anchor`` wants them.
 
     ``now``: the last event is due now, or, at a speed, when the playing ends. ``start=TIME``, ``end=TIME``: the first
-    or the last event is at an ISO 8601 time.
+    or the last event is at an ISO 8601 time. ``by=SECONDS``: that much later, as another file was moved.
 
     Raises
     ------
@@ -140,9 +140,18 @@ def shift_to(scan_: Scan, anchor: str, now_ms: int, speed: float) -> int:
         span_ms = scan_.last_ms - scan_.first_ms
         return now_ms - scan_.last_ms + (round(span_ms / speed) if speed > 0 else 0)
     which, equals, text = anchor.partition("=")
+    if which == "by" and equals:
+        return _shift_ms(text)
     if not equals or which not in {"start", "end"}:
-        raise ReplayError(f"--anchor {anchor}: write now, start=TIME or end=TIME")
+        raise ReplayError(f"--anchor {anchor}: write now, start=TIME, end=TIME or by=SECONDS")
     return _iso_ms(text) - (scan_.first_ms if which == "start" else scan_.last_ms)
+
+
+def _shift_ms(text: str) -> int:
+    try:
+        return round(float(text) * 1000)
+    except ValueError as error:
+        raise ReplayError(f"--anchor by={text}: {text!r} is no number of seconds") from error
 
 
 def _iso_ms(text: str) -> int:

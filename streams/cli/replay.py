@@ -30,7 +30,7 @@ def command(
         typer.Option("--map", help="FIELD=COLUMN, FIELD=COLUMN:UNIT or FIELD=const:VALUE; once per field."),
     ] = None,
     anchor: Annotated[
-        str, typer.Option(help="Move events in time: now, start=TIME or end=TIME; left where they are by default.")
+        str, typer.Option(help="Move events in time: now, start=TIME, end=TIME or by=SECONDS; not moved by default.")
     ] = "",
     speed: Annotated[
         float, typer.Option(min=0, help="So many times as fast as it happened; 0: as fast as possible.")
@@ -155,4 +155,5 @@ def _summary(replay: "Replay") -> str:
     from schemas.alerts import rfc3339
 
     first, last = rfc3339(replay.first_ms), rfc3339(replay.last_ms)
-    return f"{replay.scan.rows:,} rows of {escape(replay.source.path.name)}, {first} to {last}"
+    moved = f", moved by {replay.shift_ms / 1000:.3f} s" if replay.shift_ms else ""
+    return f"{replay.scan.rows:,} rows of {escape(replay.source.path.name)}, {first} to {last}{moved}"
