@@ -74,14 +74,14 @@ class EventKey:
 
 @dataclass(frozen=True, slots=True)
 class FeatureBlock:
-    """The features of those events of a batch that carry the same feature names in the same order.
+    """The features of those events of a batch that carry the same feature names, in whatever order.
 
     Attributes
     ----------
     rows
         int64[n], ascending: places in the batch.
     names
-        k feature names.
+        k feature names, ascending.
     values
         float64[k, n], C-contiguous, one row per feature; NaN where the value is null, not finite, or text.
     texts
@@ -142,7 +142,7 @@ class EventColumns:
         ``truncated`` (something was over a limit; the value is ``features``, ``segments`` or ``texts``). A counter
         without a pair is left out.
     blocks
-        The features, one block per distinct tuple of names.
+        The features, one block per distinct set of names.
     event_id
         n texts (``""`` when unknown): exemplars in alerts.
     """

@@ -5,14 +5,24 @@ from types import MappingProxyType
 from typing import Final
 
 from schemas.codecs import families
-from schemas.codecs.decode import decode
+from schemas.codecs.batch import decode
 from schemas.codecs.encode import encode_arrow, encode_json
 from schemas.codecs.headers import Headers
 from schemas.codecs.limits import Limits
 from schemas.columns import Decoded, Ints
 from schemas.scopes import Family
 
-__all__ = ["DECODERS", "Decoder", "Headers", "Limits", "decode_features", "decode_gpu", "decode_predictions", "encode_arrow", "encode_json"]
+__all__ = [
+    "DECODERS",
+    "Decoder",
+    "Headers",
+    "Limits",
+    "decode_features",
+    "decode_gpu",
+    "decode_predictions",
+    "encode_arrow",
+    "encode_json",
+]
 
 _DEFAULTS: Final = Limits()
 Values = Sequence[bytes | None]

@@ -17,7 +17,7 @@ _PACKED_FLOAT: Final = np.dtype([("tag", "u1"), ("value", ">f8")])
 
 
 def feature_blocks(features: Sequence[dict[str, Any] | None], limits: Limits, notes: Notes) -> tuple[FeatureBlock, ...]:
-    """One block per distinct tuple of names, in order of first appearance; events without features are in none."""
+    """One block per distinct set of names; events without features are in none."""
     rows = np.arange(len(features))
     present: Sequence[dict[str, Any]]
     if all(features):
@@ -43,12 +43,16 @@ def feature_blocks(features: Sequence[dict[str, Any] | None], limits: Limits, no
 def _block(
     rows: Ints, names: tuple[str, ...], events: Sequence[dict[str, Any]], limits: Limits, notes: Notes
 ) -> FeatureBlock:
+    return uniform_block(rows, names, list(chain.from_iterable(map(dict.values, events))), limits, notes)
+
+
+def uniform_block(rows: Ints, names: tuple[str, ...], flat: list[Any], limits: Limits, notes: Notes) -> FeatureBlock:
+    """The block of events with the same names; ``flat`` holds all values, event by event."""
     width = len(names)
-    flat = list(chain.from_iterable(map(dict.values, events)))
     kept = kept_places(names, limits)
     if len(kept) < width:
         notes.add(TRUNCATED, "features", rows)
-    values = np.empty((len(kept), len(events)))
+    values = np.empty((len(kept), len(rows)))
     texts: dict[int, tuple[Ints, Sequence[str]]] = {}
     for to, place in enumerate(kept):
         column = flat[place::width]
@@ -63,10 +67,11 @@ def _block(
 
 
 def kept_places(names: Sequence[str], limits: Limits) -> Sequence[int]:
-    """Places of the features that are within the limits: the first so many whose name is not too long."""
-    if len(names) <= limits.max_features and max(map(len, names)) <= limits.max_text_chars:
-        return range(len(names))
-    return [place for place, name in enumerate(names) if len(name) <= limits.max_text_chars][: limits.max_features]
+    """Places of the features within the limits (the first so many whose name is not too long), by ascending name."""
+    places: Sequence[int] = range(len(names))
+    if len(names) > limits.max_features or max(map(len, names), default=0) > limits.max_text_chars:
+        places = [place for place in places if len(names[place]) <= limits.max_text_chars][: limits.max_features]
+    return sorted(places, key=names.__getitem__)
 
 
 def _floats(column: list[Any], out: Floats) -> bool:

@@ -1,8 +1,8 @@
 """JSON messages into columns: structs first, because that is the fastest parser there is, then one pass per field."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from itertools import chain
 from operator import attrgetter
 from typing import Any, Final
 
@@ -10,69 +10,40 @@ import msgspec
 import numpy as np
 
 from schemas.codecs import counters
-from schemas.codecs.blocks import feature_blocks
-from schemas.codecs.families import FamilySpec
+from schemas.codecs.blocks import feature_blocks, uniform_block
+from schemas.codecs.families import FamilySpec, Identity
 from schemas.codecs.headers import Hints
 from schemas.codecs.keys import Cuts, canonical, event_key
 from schemas.codecs.limits import Limits
 from schemas.codecs.morgue import Morgue
+from schemas.codecs.readers import MISSING_TIME, UNDECODABLE, reader
 from schemas.codecs.texts import TRUNCATED, Notes, Numbering
 from schemas.codecs.times import Problem, problems
-from schemas.columns import Codes, CountedColumn, EventColumns, EventKey, Floats, Ints, Reason
-from schemas.common import INT64_MIN, Value
+from schemas.columns import Codes, CountedColumn, EventColumns, EventKey, FeatureBlock, Floats, Ints, Reason
+from schemas.common import Value
 
-UNDECODABLE: Final = (msgspec.DecodeError, ValueError, TypeError, RecursionError, OverflowError)
-"""All that msgspec and ``len`` raise for bytes or null; ``DecodeError`` includes validation."""
-
-_MISSING_TIME: Final = INT64_MIN
 _segments: Final = msgspec.json.Decoder(dict[str, Value] | None).decode
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
-    """The decoders of one family: ``fast`` fills a private struct, ``strict`` the public one, for its words."""
-
-    fast: Callable[[bytes], Any]
-    strict: Callable[[bytes], Any]
-
-
-@cache
-def reader(strict: type[msgspec.Struct], segment: str) -> Reader:
-    """The decoders of a public struct.
-
-    The private struct differs in two fields: a missing ``ts_ms`` is no error yet, because a header may have it, and
-    the segments stay bytes, because the same bytes come again and again and need to be read once.
-    """
-    fields: list[Any] = []
-    for known in msgspec.structs.fields(strict):
-        if known.name == "ts_ms":
-            fields.append((known.name, known.type, _MISSING_TIME))
-        elif known.name == segment:
-            fields.append((known.name, msgspec.Raw, msgspec.Raw(b"")))
-        elif known.required:
-            fields.append((known.name, known.type))
-        else:
-            fields.append((known.name, known.type, known.default))
-    wire = msgspec.defstruct(f"{strict.__name__}Wire", fields, kw_only=True, gc=False)
-    return Reader(msgspec.json.Decoder(wire).decode, msgspec.json.Decoder(strict).decode)
-
-
-@dataclass(frozen=True, slots=True)
 class JsonMessages:
-    """JSON bodies of one micro-batch: ``record`` int64[n] their places in it, ``events`` what they held."""
+    """JSON bodies of one micro-batch: ``record`` int64[n] their places in it, ``events`` what they held.
+
+    With ``names`` the features are a struct of so many fields, the same for all events; else they are dictionaries.
+    """
 
     record: Ints
     payloads: Sequence[bytes]
     events: list[Any]
+    names: tuple[str, ...] = ()
 
     def without(self, bad: Sequence[int]) -> "JsonMessages":
         """The same less the events at places ``bad``."""
         keep = np.ones(len(self.events), bool)
         keep[list(bad)] = False
         places = np.flatnonzero(keep).tolist()
-        return JsonMessages(
-            self.record[keep], [self.payloads[place] for place in places], [self.events[place] for place in places]
-        )
+        payloads, events = [self.payloads[place] for place in places], [self.events[place] for place in places]
+        return JsonMessages(self.record[keep], payloads, events, self.names)
 
 
 def parse(spec: FamilySpec, record: Ints, payloads: Sequence[bytes], morgue: Morgue) -> JsonMessages:
@@ -111,17 +82,23 @@ def columns(
     if not events:
         return None
     key, keys = keyed
-    lists = spec.pull(events) if spec.pull else _pull_by_name(spec, events)
-    nested = _pull_nested(spec, events)
-    numeric = _numeric(spec, {**lists, **nested}, times)
-    counted = _counted(spec, {**lists, **nested}, events, limits, notes)
-    values = attrgetter(spec.values) if spec.values else None
-    blocks = feature_blocks(list(map(values, events)), limits, notes) if values else ()
+    fields = spec.pull(events)
+    fields |= _pull_nested(spec, events)
+    numeric = _numeric(spec, fields, times)
+    counted = _counted(spec, fields, limits, notes)
+    blocks = _blocks(fields[spec.values], messages.names, limits, notes) if spec.values else ()
     event_id = _event_ids(messages, hints, limits, notes)
     return EventColumns(
         spec.family, messages.record, np.zeros(len(events), np.int64), times, key, keys, numeric,
         {**counted, **notes.columns()}, blocks, event_id,
     )  # fmt: skip
+
+
+def _blocks(features: list[Any], names: tuple[str, ...], limits: Limits, notes: Notes) -> tuple[FeatureBlock, ...]:
+    if not names:
+        return feature_blocks(features, limits, notes)
+    flat = list(chain.from_iterable(map(msgspec.structs.astuple, features)))
+    return (uniform_block(np.arange(len(features)), names, flat, limits, notes),)
 
 
 def _screen(
@@ -141,9 +118,9 @@ def _times(spec: FamilySpec, messages: JsonMessages, hints: Hints, limits: Limit
     times = np.fromiter([e.ts_ms for e in events], np.int64, len(events))
     untimed: list[Problem] = []
     strict = reader(spec.strict, spec.segment).strict
-    for place in np.flatnonzero(times == _MISSING_TIME).tolist():
+    for place in np.flatnonzero(times == MISSING_TIME).tolist():
         times[place] = hints.time_ms(int(messages.record[place]))
-        if times[place] == _MISSING_TIME:
+        if times[place] == MISSING_TIME:
             try:
                 strict(messages.payloads[place])
             except UNDECODABLE as error:
@@ -155,15 +132,8 @@ def _keys(
     spec: FamilySpec, messages: JsonMessages, limits: Limits
 ) -> tuple[Codes, list[tuple[EventKey, Cuts]], list[Problem]]:
     events = messages.events
-    model = list(map(attrgetter(spec.identity[0]), events))
-    version = list(map(attrgetter(spec.identity[1]), events)) if len(spec.identity) > 1 else [""] * len(events)
-    numbering = Numbering[tuple[str, str | None, bytes | str | None]]()
-    third: Sequence[bytes | str | None] = [b""] * len(events)
-    if spec.segment:
-        third = list(map(bytes, map(attrgetter(spec.segment), events)))
-    elif spec.model_segment:
-        third = list(map(attrgetter(spec.model_segment), events))
-    codes = numbering.codes(zip(model, version, third, strict=True), len(events))
+    numbering = Numbering[Identity]()
+    codes = numbering.codes(spec.identify(events), len(events))
     keys: list[tuple[EventKey, Cuts]] = []
     bad: list[Problem] = []
     for number, (name, of_version, segment) in enumerate(numbering):
@@ -189,53 +159,49 @@ def _words(spec: FamilySpec, payload: bytes) -> tuple[Reason, str]:
     return Reason.SCHEMA_MISMATCH, f"unreadable {spec.segment} - at `$.{spec.segment}`"
 
 
-def _pull_by_name(spec: FamilySpec, events: Sequence[Any]) -> dict[str, list[Any]]:
-    paths = {**spec.numeric, **spec.counted}
-    return {name: list(map(attrgetter(path), events)) for name, path in paths.items() if "/" not in path}
-
-
 def _pull_nested(spec: FamilySpec, events: Sequence[Any]) -> dict[str, list[Any]]:
-    """Fields of nested structs, ``None`` for events without one; nothing when no event has one."""
+    """Fields of nested structs by path, ``None`` for events without one; nothing when no event has one."""
     found: dict[str, list[Any]] = {}
-    paths = {name: path.split("/") for name, path in (*spec.numeric.items(), *spec.counted.items()) if "/" in path}
-    for outer in {path[0] for path in paths.values()}:
+    paths = [path for path in (*spec.numeric.values(), *spec.counted.values()) if "/" in path]
+    for outer in {path.split("/")[0] for path in paths}:
         inner = list(map(attrgetter(outer), events))
-        if any(value is not None for value in inner):
-            for name, (parent, child) in paths.items():
+        if inner.count(None) < len(inner):
+            for path in paths:
+                parent, child = path.split("/")
                 if parent == outer:
-                    found[name] = [None if value is None else getattr(value, child) for value in inner]
+                    found[path] = [None if value is None else getattr(value, child) for value in inner]
     return found
 
 
-def _numeric(spec: FamilySpec, lists: Mapping[str, list[Any]], times: Ints) -> dict[str, Floats]:
+def _numeric(spec: FamilySpec, fields: Mapping[str, list[Any]], times: Ints) -> dict[str, Floats]:
     numeric = {}
-    for name in spec.numeric:
-        # the struct's types let nothing but floats and None through, and numpy makes NaN of None
-        values = np.array(lists[name], np.float64) if name in lists else None
-        if values is not None and not np.isnan(values).all():
-            numeric[name] = values
+    for name, path in spec.numeric.items():
+        given = fields.get(path)
+        if given is not None and (given[0] is not None or given.count(None) < len(given)):
+            # the struct's types let nothing but numbers and None through, and numpy makes NaN of None
+            numeric[name] = np.array(given, np.float64)
     return spec.derive(numeric, times) if spec.derive else numeric
 
 
 def _counted(
-    spec: FamilySpec, lists: Mapping[str, list[Any]], events: Sequence[Any], limits: Limits, notes: Notes
+    spec: FamilySpec, fields: Mapping[str, list[Any]], limits: Limits, notes: Notes
 ) -> dict[str, CountedColumn]:
     found: dict[str, CountedColumn | None] = {}
-    for name in spec.counted:
-        if name not in lists:
+    for name, path in spec.counted.items():
+        values, other = fields.get(path), fields.get(spec.counted.get(spec.fallbacks.get(name, ""), ""))
+        if values is None:
             continue
-        values, other = lists[name], lists.get(spec.fallbacks.get(name, ""))
         if other is not None:
             values = [fallback if value is None else value for value, fallback in zip(values, other, strict=True)]
         numbering = Numbering[str | None]()
         codes = numbering.codes(values, len(values))
         found[name] = counters.of_texts(codes, tuple(numbering), spec.defaults.get(name), limits, notes)
     for name, path in spec.numbers.items():
-        given = [(row, code) for row, codes in enumerate(map(attrgetter(path), events)) for code in codes or ()]
+        given = [(row, code) for row, codes in enumerate(fields[path]) for code in codes or ()]
         flat = np.array(given, np.int64).reshape(-1, 2)
         found[name] = counters.of_numbers(flat[:, 0], flat[:, 1])
     for name, (path, names) in spec.bits.items():
-        masks = np.array([mask or 0 for mask in map(attrgetter(path), events)], np.int64)
+        masks = np.array([mask or 0 for mask in fields[path]], np.int64)
         found[name] = counters.of_bits(np.arange(len(masks)), masks, names)
     return {name: column for name, column in found.items() if column is not None}
 
