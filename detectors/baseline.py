@@ -94,7 +94,7 @@ def build(  # noqa: PLR0913 - the parts of a baseline, each named at the call
         id="",
         scope=scope,
         effective_from_ms=effective_from_ms,
-        built_from="",
+        built_from=built_from,
         rows=rows,
         panes=panes,
         pane_ms=pane_ms,
@@ -104,8 +104,7 @@ def build(  # noqa: PLR0913 - the parts of a baseline, each named at the call
         sample_names=tuple(sample_names),
         sample=np.ascontiguousarray(kept, "<f4").tobytes(),
     )
-    digest = hashlib.blake2b(encode(baseline), digest_size=8).hexdigest()
-    return msgspec.structs.replace(baseline, id=digest, built_from=built_from)
+    return identified(baseline)
 
 
 def _add(numeric: dict[str, NumericBaseline], part: NumericBaseline | None) -> None:
@@ -253,3 +252,24 @@ def _counted(column: NDArray[np.generic] | Sequence[object], max_categories: int
     kept = {text: counts[text] for text in ordered[:max_categories]}
     rest = sum(counts[text] for text in ordered[max_categories:])
     return {**kept, OTHER: rest} if rest else kept
+
+
+def from_cells(name: str, stats: Floats, edges: Floats, cells: Ints) -> NumericBaseline:
+    """One quantity of a baseline that was counted in another one's bins: a segment's in those of its whole.
+
+    Parameters
+    ----------
+    stats
+        float64[5] moments.
+    edges, cells
+        float64[33] and int64[34].
+    """
+    quantiles = binned.quantile(cells, edges, QUANTILES, float(stats[moments.MIN]), float(stats[moments.MAX]))
+    return _numeric(name, stats, quantiles, edges=edges, counts=cells)
+
+
+def identified(baseline: Baseline) -> Baseline:
+    """The baseline under the id of its content: a hash of all but ``built_from``."""
+    bare = msgspec.structs.replace(baseline, id="", built_from="")
+    digest = hashlib.blake2b(encode(bare), digest_size=8).hexdigest()
+    return msgspec.structs.replace(baseline, id=digest)
