@@ -64,9 +64,27 @@ class AlertLog(Protocol):
         """Partition → offset after its last message."""
         ...
 
+    async def source_end(self) -> int:
+        """The offset after the last finding."""
+        ...
+
     async def published_since(self, ends: Mapping[int, int]) -> Published:
         """What came after these offsets; a partition that is not named is read from its beginning."""
         ...
+
+    async def close(self) -> None:
+        """Let go of the brokers."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ControlRecord:
+    """A message of the control topic."""
+
+    topic: str
+    partition: int
+    offset: int
+    value: bytes | None
 
 
 class ControlFeed(Protocol):
@@ -76,8 +94,12 @@ class ControlFeed(Protocol):
         """Read on from these offsets, partitions that are not named from their beginning."""
         ...
 
-    async def poll(self) -> Sequence[ConsumerRecord[bytes, bytes]]:
+    async def poll(self) -> Sequence[ControlRecord]:
         """What has come since, possibly nothing; does not wait for more."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the brokers."""
         ...
 
 
@@ -147,7 +169,7 @@ class AlertStage:
         self._next = 0
         self._control_next: dict[int, int] = {}
         self._ends: dict[int, int] = {}
-        self._held: list[ConsumerRecord[bytes, bytes]] = []
+        self._held: list[ControlRecord] = []
         self._safe: dict[TopicPartition, Position] = {}
         self._unsaved, self._saved_s = False, 0.0
         self._overflow: Counter[str] = Counter()
@@ -161,7 +183,9 @@ class AlertStage:
         """Nothing to open: everything outside is handed in."""
 
     async def stop(self) -> None:
-        """Nothing to close."""
+        """Let go of what is read beside the group."""
+        await self._alert_log.close()
+        await self._control.close()
 
     async def assigned(
         self, partitions: Mapping[TopicPartition, Position | None]
@@ -184,6 +208,9 @@ class AlertStage:
             log.info("%d alert events stand behind the snapshot and are not sent again", len(self._already.ids))
         if raw is None:
             return {}
+        if self._next > await self._alert_log.source_end():
+            log.warning("the topic %s was made anew: reading it from its beginning", self._topics.findings)
+            self._next, self._already = 0, Published(self._already.ids)
         self._safe = {self._tp: Position(self._next)}
         return {self._tp: self._next}
 

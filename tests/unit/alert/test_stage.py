@@ -128,3 +128,14 @@ async def test_nothing_is_committed_before_it_is_saved_and_then_where_the_snapsh
     life.clock.advance(60)
     await life.stage.tick()
     assert life.stage.committable() == {FINDINGS: Position(1)}
+
+
+async def test_findings_of_a_topic_made_anew_are_not_passed_over() -> None:
+    old = world_of(3, 0.0)
+    await live(old, POLICY)
+    fresh = [findings.encode(m) for m in (finding(Kind.ERRORS, "errors", 99_999), through(100_000))]
+    world = World(fresh, random.Random(1), states=old.states)
+    life = Life(world, POLICY)
+    await life.run()
+    assert life.outside.closed
+    assert len(world.alerts()) == 1

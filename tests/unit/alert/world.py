@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from schemas.alerts import header
 from streams.alert.policy import AlertPolicy
-from streams.alert.stage import ORIGIN_HEADER, AlertStage, AlertTopics, Published
+from streams.alert.stage import ORIGIN_HEADER, AlertStage, AlertTopics, ControlRecord, Published
 from streams.clock import ManualClock
 from streams.metrics import Metrics
 from streams.stage import Batch, ConsumerRecord, Position, TopicPartition
@@ -62,6 +62,7 @@ class Outside:
         self.world = world
         self.pending: dict[tuple[str, int], list[Sent]] = defaultdict(list)
         self.control_next = 0
+        self.closed = False
 
     def send(
         self,
@@ -100,6 +101,9 @@ class Outside:
         self.world.maybe_crash()
         return {partition: len(self.world.logs["alerts", partition]) for partition in range(ALERT_PARTITIONS)}
 
+    async def source_end(self) -> int:
+        return len(self.world.findings)
+
     async def published_since(self, ends: Mapping[int, int]) -> Published:
         tail = [sent for p in range(ALERT_PARTITIONS) for sent in self.world.logs["alerts", p][ends.get(p, 0) :]]
         ids = frozenset(header(sent.headers, "ce_id") for sent in tail)
@@ -108,10 +112,13 @@ class Outside:
     async def seek(self, positions: Mapping[int, int]) -> None:
         self.control_next = positions.get(0, 0)
 
-    async def poll(self) -> list[ConsumerRecord[bytes, bytes]]:
+    async def poll(self) -> list[ControlRecord]:
         new = self.world.control[self.control_next :]
         start, self.control_next = self.control_next, len(self.world.control)
-        return [record("control", start + place, value) for place, value in enumerate(new)]
+        return [ControlRecord("control", 0, start + place, value) for place, value in enumerate(new)]
+
+    async def close(self) -> None:
+        self.closed = True
 
 
 class Life:

@@ -1,0 +1,52 @@
+"""Puts the alert stage together out of the settings."""
+
+from typing import Any
+
+from streams.alert.feeds import KafkaAlertLog, KafkaControlFeed
+from streams.alert.policy import AlertPolicy
+from streams.alert.stage import AlertStage, AlertTopics, Sender
+from streams.clock import Clock
+from streams.config import AlertSettings, Settings
+from streams.metrics import Metrics
+from streams.state import StateStore
+
+CONTROL = "control"
+
+
+def alert_policy(settings: AlertSettings) -> AlertPolicy:
+    """The knobs of an alert's life, from the settings."""
+    return AlertPolicy(
+        resolve_after_ms=int(settings.resolve_after_s * 1000),
+        repeat_after_ms=int(settings.repeat_after_s * 1000),
+        runbook_url=settings.runbook_url,
+    )
+
+
+def alert_stage(settings: Settings, clock: Clock, metrics: Metrics, sender: Sender, states: StateStore) -> AlertStage:
+    """The stage that turns findings into alerts.
+
+    Parameters
+    ----------
+    settings
+        ``alerts`` and ``kafka`` are read.
+    clock, metrics
+        Shared with the other stages of the process.
+    sender
+        An idempotent producer that waits for all replicas; ``streams.producer.Producer``.
+    states
+        Where snapshots are kept.
+    """
+    prefix = settings.kafka.topic_prefix
+    config: dict[str, Any] = {"bootstrap.servers": settings.kafka.bootstrap_servers}
+    timeout_s = settings.kafka.request_timeout_s
+    topics = AlertTopics(f"{prefix}findings", f"{prefix}alerts", f"{prefix}rows", f"{prefix}dead-letters")
+    return AlertStage(
+        alert_policy(settings.alerts),
+        topics,
+        sender=sender,
+        states=states,
+        alert_log=KafkaAlertLog(config, topics.alerts, topics.findings, timeout_s),
+        control=KafkaControlFeed(config, f"{prefix}{CONTROL}", timeout_s),
+        clock=clock,
+        metrics=metrics,
+    )
