@@ -21,10 +21,13 @@ MAX_DRAIN_RECORDS = 50_000
 class Buffer:
     """Counts what was read and is not done with, so that reading can wait for memory.
 
+    Reading stops above half the limit and then takes up to a quarter at once. If it went on as soon as there was any
+    room, a slow stage would be fed single records: each one done makes room for one.
+
     Parameters
     ----------
     limit_bytes
-        Above it :meth:`room` waits. One batch may go over it, or a single large record could never pass.
+        What is held at most, as far as sizes can be told before reading; one record larger than that still passes.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -38,8 +41,7 @@ class Buffer:
     async def room(self) -> int:
         """Wait until there is memory for more, and return for how many records at most, between 1 and 50,000."""
         await self._free.wait()
-        left = max(0, self._limit_bytes - self.size_bytes)
-        return max(1, min(MAX_DRAIN_RECORDS, int(left / self._bytes_per_record)))
+        return max(1, min(MAX_DRAIN_RECORDS, int(self._limit_bytes / 4 / self._bytes_per_record)))
 
     def add(self, fetched: Fetched) -> None:
         """Count a batch that is on its way to the stage."""
@@ -66,7 +68,7 @@ class Buffer:
         return any(fetched.tp == tp for fetched in self._batches.values())
 
     def _signal(self) -> None:
-        if self.size_bytes < self._limit_bytes:
+        if self.size_bytes <= self._limit_bytes / 2:
             self._free.set()
         else:
             self._free.clear()

@@ -105,6 +105,12 @@ class BatchThread(driver.AIOKafkaConsumerThread):
         """Run `coroutine` in this thread. Faust's own queue has two workers, of which a waiting fetch takes one."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.thread_loop))
 
+    async def stop(self) -> None:
+        """Stop; also close the loop that mode makes with the object, where the thread that would close it never ran."""
+        await super().stop()
+        if self._thread is None:
+            self.thread_loop.close()
+
     # ---- Wire, called in the main thread
 
     async def find(self, partitions: AbstractSet[TopicPartition]) -> Mapping[TopicPartition, Found]:

@@ -390,19 +390,19 @@ def test_where_reading_starts(found: Found, wanted: int | None, expected: tuple[
     assert start_offset(found, found.position, wanted) == expected
 
 
-async def test_reading_waits_for_memory_and_goes_on_when_there_is_some() -> None:
+async def test_reading_waits_for_memory_and_goes_on_when_half_of_it_is_free() -> None:
     buffer = Buffer(1_000)
-    first, second = fetched(0, 1, size_bytes=900), fetched(1, 2, size_bytes=900)
-    buffer.add(first)
-    await asyncio.wait_for(buffer.room(), 1)
-    buffer.add(second)
+    first, second, third = (fetched(offset, offset + 1, size_bytes=250) for offset in range(3))
+    for batch in (first, second, third):
+        await asyncio.wait_for(buffer.room(), 1)
+        buffer.add(batch)
     waiting = asyncio.create_task(buffer.room())
     await asyncio.sleep(0.01)
     assert not waiting.done()
     buffer.remove(first)
     buffer.remove(first)
     assert await asyncio.wait_for(waiting, 1) == 1
-    assert buffer.size_bytes == 900
+    assert buffer.size_bytes == 500
     buffer.forget(OTHER)
     assert buffer.holds(TP)
     buffer.forget()
@@ -410,7 +410,7 @@ async def test_reading_waits_for_memory_and_goes_on_when_there_is_some() -> None
 
 
 async def test_the_room_follows_the_size_of_recent_records() -> None:
-    buffer = Buffer(1_000_000)
+    buffer = Buffer(4_000_000)
     small = fetched(0, 100, size_bytes=1_000)
     for _ in range(100):
         buffer.add(small)
