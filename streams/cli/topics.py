@@ -1,0 +1,82 @@
+"""``halcyon topics``: create, correct and list the topics."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from streams.cli.context import out, settings_of
+
+if TYPE_CHECKING:
+    from streams.config import Settings
+    from streams.topics import Topic, TopicAdmin
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Create and describe the Kafka topics.")
+
+
+def declared(settings: "Settings") -> "list[Topic]":
+    """The topics of an installation, as its settings want them."""
+    from schemas.topics import Sizes, declarations
+    from streams.topics import Topic
+
+    sizes = Sizes(
+        partitions=settings.topics.partitions,
+        retention_hours=settings.topics.retention_hours,
+        internal_retention_hours=settings.topics.internal_retention_hours,
+        dead_letter_retention_hours=settings.topics.dead_letter_retention_hours,
+    )
+    copies = settings.topics.replication_factor
+    return [
+        Topic(topic.name, topic.partitions, copies, topic.config)
+        for topic in declarations(sizes, settings.kafka.topic_prefix)
+    ]
+
+
+@app.command()
+def apply(
+    ctx: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")] = False,
+) -> None:
+    """Create what is missing, add partitions, correct settings. Deletes nothing; safe to repeat."""
+    from streams.topics import Action, plan
+
+    settings = settings_of(ctx)
+    topics, admin = declared(settings), _admin(settings)
+    found = admin.find([topic.name for topic in topics])
+    changes = plan(topics, found) if dry_run else admin.apply(topics)
+    for change in changes:
+        would = "would " if dry_run and change.action is not Action.KEEP else ""
+        words = escape(f"{would}{change.action:<9} {change.topic}: {change.detail}")
+        out().print(f"[yellow]{words}[/]" if change.action is Action.KEEP else words, highlight=False)
+    if all(change.action is Action.KEEP for change in changes):
+        out().print(f"[green]ok[/] {len(topics)} topics are as declared", highlight=False)
+
+
+@app.command(name="list")
+def list_(ctx: typer.Context) -> None:
+    """Show the topics as they are, and what `apply` would change."""
+    from rich.table import Table
+
+    from streams.topics import plan
+
+    settings = settings_of(ctx)
+    topics = declared(settings)
+    found = _admin(settings).find([topic.name for topic in topics])
+    changes = plan(topics, found)
+    table = Table(show_edge=False, header_style="dim")
+    for heading in ("topic", "partitions", "copies", "settings", "to do"):
+        table.add_column(heading, overflow="fold")
+    for topic in topics:
+        there = found.get(topic.name)
+        todo = "; ".join(f"{change.action}: {change.detail}" for change in changes if change.topic == topic.name)
+        own = " ".join(f"{name}={value}" for name, value in sorted((there.config if there else {}).items()))
+        partitions, copies = (str(there.partitions), str(there.replication_factor)) if there else ("–", "–")
+        table.add_row(topic.name, partitions, copies, escape(own), f"[yellow]{escape(todo)}[/]" if todo else "")
+    out().print(table)
+
+
+def _admin(settings: "Settings") -> "TopicAdmin":
+    from streams.topics import TopicAdmin
+
+    kafka = settings.kafka
+    return TopicAdmin({"bootstrap.servers": kafka.bootstrap_servers}, kafka.request_timeout_s)
