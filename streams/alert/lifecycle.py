@@ -119,6 +119,8 @@ class AlertBook:
         track = self._track(finding)
         if track is None:
             return
+        if not track.members and track.status is Status.RESOLVED:
+            track.lasting = None
         known = track.members.get(series)
         since_ms = min(finding.since_ms, known.since_ms) if known else finding.since_ms
         kept = msgspec.structs.replace(
@@ -142,7 +144,8 @@ class AlertBook:
 
     def _end(self, track: Track, series: str, at_ms: int) -> None:
         member = msgspec.structs.replace(track.members.pop(series), ended_ms=at_ms)
-        track.lasting, track.ends_ms = member, max(track.ends_ms, at_ms)
+        track.lasting = member if track.lasting is None else ordered([track.lasting, member])[0]
+        track.ends_ms = max(track.ends_ms, at_ms)
         if track.group in CAUSES:
             track.recent[series] = member
             if len(track.recent) > self._policy.max_members:

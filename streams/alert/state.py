@@ -54,8 +54,8 @@ class Track(msgspec.Struct):
     """One fingerprint's life. ``members`` fire now; the rest tells what has been said about them.
 
     ``status`` is that of the last recorded event; ``told`` whether receivers think that it fires. ``said_rank``,
-    ``said_kinds`` and ``said_tops`` are what was said in this episode, last at ``recorded_ms``; ``lasting`` the last
-    member seen, from which a resolve is told; ``recent`` those that ended a short while ago, by the time they did.
+    ``said_kinds`` and ``said_tops`` are what was said in this episode, last at ``recorded_ms``; ``lasting`` the worst
+    member that has ended in it, from which a resolve is told; ``recent`` those that ended a short while ago, by the time they did.
     ``dirty_ms`` is the event time of what has not been evaluated yet, None when all has. ``overflow`` counts members
     that found no room.
     """

@@ -61,7 +61,9 @@ def _facts(alert: Alert) -> Table:
     grid.add_column(overflow="fold")
     lasted = _span(milliseconds(alert.updated_at) - milliseconds(alert.starts_at))
     grid.add_row("since", f"{_clock(alert.starts_at)} UTC ({lasted})")
-    grid.add_row("measured", _measured(evidence.leading))
+    lead = evidence.leading
+    grid.add_row("measured", _measured(lead))
+    grid.add_row("by", f"{lead.detector}, window of {_span(lead.window_ms)}, {lead.rows:,} events")
     if len(evidence.features) > 1:
         grid.add_row("features", _shares(evidence.features))
     if evidence.segments:
@@ -81,7 +83,6 @@ def _measured(seen: Observation) -> Text:
         f"{seen.quantity} ",
         (number(seen.value, seen.unit), "bold"),
         f" against {number(seen.baseline, seen.unit)} (threshold {number(seen.threshold, seen.unit)})",
-        (f"  {seen.detector}, {_span(seen.window_ms)} window, {seen.rows:,} events", "dim"),
     )
 
 
@@ -92,9 +93,8 @@ def _shares(shares: tuple[Share, ...]) -> Table:
     grid.add_column(justify="right", no_wrap=True)
     largest = max((share.share_ratio for share in shares), default=0.0) or 1.0
     for share in shares[:_SHOWN]:
-        grid.add_row(
-            Text(share.name), "━" * max(1, round(_BAR * share.share_ratio / largest)), f"{share.share_ratio:.0%}"
-        )
+        bar = "━" * max(1, round(_BAR * share.share_ratio / largest))
+        grid.add_row(Text(share.name), bar, f"{share.share_ratio:.0%}")
     if len(shares) > _SHOWN:
         grid.add_row(Text(f"and {len(shares) - _SHOWN} more", style="dim"), "", "")
     return grid

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from schemas.alerts import Alert, Status
-from schemas.findings import Kind, Severity
+from schemas.findings import FindingMessage, Kind, Severity
 from streams.alert.lifecycle import AlertBook
 from streams.alert.policy import AlertPolicy
 from streams.cli.alerts import is_wanted, moment_ms
@@ -17,7 +17,7 @@ from tests.unit.alert.helpers import T0, at, finding, through
 
 def alerts() -> list[Alert]:
     book = AlertBook(AlertPolicy())
-    messages = [
+    messages: list[FindingMessage] = [
         finding(Kind.DRIFT, "features.amount", 0, score=3.0, severity=Severity.PAGE, exemplars=("tx-1", "tx-2")),
         finding(Kind.DRIFT, "features.[age]", 0, segment="country=DE"),
         through(1),
@@ -29,9 +29,9 @@ def alerts() -> list[Alert]:
 
 
 def shown(alert: Alert, width: int = 100) -> str:
-    console = Console(file=io.StringIO(), width=width, force_terminal=False)
-    console.print(render_alert(alert))
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    file = io.StringIO()
+    Console(file=file, width=width, force_terminal=False).print(render_alert(alert))
+    return file.getvalue()
 
 
 def test_a_firing_alert_says_what_how_much_since_when_and_where_to_read_on() -> None:
