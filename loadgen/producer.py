@@ -203,6 +203,8 @@ class KafkaSink:
         self._producer = Producer(
             {
                 "enable.idempotence": True,
+                # Errors reach us by the delivery reports; warnings are retried by the client itself.
+                "log_level": 3,
                 "compression.type": "lz4",
                 "linger.ms": 5,
                 "queue.buffering.max.messages": _QUEUE_MESSAGES,

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import (
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but not exported by its type hints
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
@@ -26,12 +26,17 @@ from streams.errors import HalcyonError, UnavailableError
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic as it should be: ``config`` holds the broker's own names and values, as text."""
+    """A topic as it should be: ``config`` holds the broker's own names and values, as text.
+
+    ``fixed`` topics never get more partitions once they exist: keys would move to other partitions, away from the state
+    that was made from them.
+    """
 
     name: str
     partitions: int
     replication_factor: int = 1
     config: Mapping[str, str] = field(default_factory=dict)
+    fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,13 @@ def _plan_topic(topic: Topic, found: Found | None) -> list[Change]:
         detail = f"{topic.partitions} partitions, {topic.replication_factor} copies"
         return [Change(topic.name, Action.CREATE, detail, topic.partitions, topic.config)]
     changes = []
-    if found.partitions < topic.partitions:
+    if found.partitions < topic.partitions and topic.fixed:
+        detail = (
+            f"has {found.partitions} partitions, declared are {topic.partitions}: "
+            "more would move its keys away from their state"
+        )
+        changes.append(Change(topic.name, Action.KEEP, detail))
+    elif found.partitions < topic.partitions:
         detail = f"{found.partitions} → {topic.partitions} partitions"
         changes.append(Change(topic.name, Action.GROW, detail, topic.partitions))
     elif found.partitions > topic.partitions:

@@ -8,6 +8,8 @@ from rich.markup import escape
 from streams.cli.context import out, settings_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from streams.config import Settings
     from streams.topics import Topic, TopicAdmin
 
@@ -16,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Cr
 
 def declared(settings: "Settings") -> "list[Topic]":
     """The topics of an installation, as its settings want them."""
-    from schemas.topics import Sizes, declarations
+    from schemas.topics import SOURCES, Sizes, declarations
     from streams.topics import Topic
 
     sizes = Sizes(
@@ -25,10 +27,12 @@ def declared(settings: "Settings") -> "list[Topic]":
         internal_retention_hours=settings.topics.internal_retention_hours,
         dead_letter_retention_hours=settings.topics.dead_letter_retention_hours,
     )
-    copies = settings.topics.replication_factor
+    prefix, copies = settings.kafka.topic_prefix, settings.topics.replication_factor
+    # The source topics can grow: their panes are told apart by source partition. Behind them keys stand for state.
+    growing = {prefix + source for source in SOURCES}
     return [
-        Topic(topic.name, topic.partitions, copies, topic.config)
-        for topic in declarations(sizes, settings.kafka.topic_prefix)
+        Topic(topic.name, topic.partitions, copies, topic.config, fixed=topic.name not in growing)
+        for topic in declarations(sizes, prefix)
     ]
 
 
@@ -64,15 +68,23 @@ def list_(ctx: typer.Context) -> None:
     found = _admin(settings).find([topic.name for topic in topics])
     changes = plan(topics, found)
     table = Table(show_edge=False, header_style="dim")
-    for heading in ("topic", "partitions", "copies", "settings", "to do"):
+    for heading in ("topic", "partitions", "copies", "keeps", "to do"):
         table.add_column(heading, overflow="fold")
     for topic in topics:
         there = found.get(topic.name)
         todo = "; ".join(f"{change.action}: {change.detail}" for change in changes if change.topic == topic.name)
-        own = " ".join(f"{name}={value}" for name, value in sorted((there.config if there else {}).items()))
+        kept = _kept(there.effective) if there else ""
         partitions, copies = (str(there.partitions), str(there.replication_factor)) if there else ("–", "–")
-        table.add_row(topic.name, partitions, copies, escape(own), f"[yellow]{escape(todo)}[/]" if todo else "")
+        table.add_row(topic.name, partitions, copies, kept, f"[yellow]{escape(todo)}[/]" if todo else "")
     out().print(table)
+
+
+def _kept(config: "Mapping[str, str]") -> str:
+    """How long messages stay, in words."""
+    if config.get("cleanup.policy") == "compact":
+        return "the last of each key"
+    retention_ms = int(config.get("retention.ms", "-1"))
+    return "for good" if retention_ms < 0 else f"{retention_ms / 3_600_000:g} h"
 
 
 def _admin(settings: "Settings") -> "TopicAdmin":

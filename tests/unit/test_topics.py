@@ -28,6 +28,14 @@ def test_partitions_grow_and_never_shrink() -> None:
     assert "8" in kept.detail
 
 
+def test_a_fixed_topic_keeps_its_partitions() -> None:
+    fixed = Topic("state", 4, 1, {}, fixed=True)
+    (kept,) = plan([fixed], {"state": found(2)})
+    assert kept.action is Action.KEEP
+    assert "move its keys" in kept.detail
+    assert plan([fixed], {})[0].action is Action.CREATE
+
+
 def test_only_settings_that_differ_are_set() -> None:
     (change,) = plan([WANTED], {"panes": found(retention_ms="1000", cleanup_policy="delete")})
     assert change.action is Action.CONFIGURE
