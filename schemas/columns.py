@@ -57,14 +57,14 @@ class CodedTexts(Sequence[str]):
     def __getitem__(self, place: int | slice) -> "str | CodedTexts":
         if isinstance(place, slice):
             return CodedTexts(self.codes[place], self.values)
-        return self.values[self.codes[place]]
+        return self.values[int(self.codes[place])]
 
 
 @dataclass(frozen=True, slots=True)
 class EventKey:
     """What tells the scopes of an event: dictionary-encoded, one per distinct combination in a batch.
 
-    ``segments`` are ``("name", "value")`` pairs in the event's order; which of them become scopes is decided later.
+    ``segments`` are ``("name", "value")`` pairs by ascending name; which of them become scopes is decided later.
     """
 
     model: str

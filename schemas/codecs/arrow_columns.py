@@ -21,6 +21,11 @@ def is_number(kind: Any) -> bool:
     return bool(_is.is_integer(kind) or _is.is_floating(kind) or _is.is_decimal(kind))
 
 
+def is_plain(kind: Any) -> bool:
+    """Whether values of the type are numbers, booleans or nothing at all."""
+    return bool(is_number(kind) or _is.is_boolean(kind) or _is.is_null(kind))
+
+
 def is_text(kind: Any) -> bool:
     """Whether values of the type are texts."""
     if _is.is_dictionary(kind):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from schemas.codecs.arrow_columns import coded
+from schemas.codecs.arrow_columns import coded, is_plain, is_text
 from schemas.codecs.arrow_read import ColumnError, Frame, children
 from schemas.codecs.families import FamilySpec
 from schemas.codecs.keys import canonical, event_key
@@ -67,11 +67,10 @@ def _pairs(name: str, codes: Codes, values: Sequence[str | None]) -> tuple[Codes
 def _mapped(column: Any) -> tuple[Codes, list[_Pairs]]:
     """Segments as a map: read event by event, since each may name others. Send a struct where speed matters."""
     numbering = Numbering[_Pairs]()
-    codes = numbering.codes((tuple(dict(pairs or ()).items()) for pairs in column.to_pylist()), len(column))
-    for pairs in numbering:
-        for name, value in pairs:
-            if not isinstance(name, str) or not isinstance(value, str | int | float | bool | None):
-                raise ColumnError(f"column of segments is {column.type}, expected a map of texts")
+    codes = numbering.codes((tuple(dict(pairs).items()) if pairs else () for pairs in column.to_pylist()), len(column))
+    kind = column.type
+    if not (is_text(kind.key_type) and (is_text(kind.item_type) or is_plain(kind.item_type))):
+        raise ColumnError(f"the segments are {kind}, expected a map from text to text, number or boolean")
     return codes, list(numbering)
 
 

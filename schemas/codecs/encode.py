@@ -65,7 +65,7 @@ def _columns(events: Sequence[msgspec.Struct]) -> dict[str, Any]:
 
 
 def _nested(name: str, values: list[Any]) -> Any:
-    names = {tuple(value) for value in values if value is not None}
+    names = {frozenset(value) for value in values if value is not None}
     if name != "gen_ai" and len(names) > 1:
         raise ValueError(f"events differ in the names of their {name}: encode those of one schema at a time")
     return pa.array(values)

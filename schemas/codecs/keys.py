@@ -27,7 +27,7 @@ def event_key(
     kept = kept[: limits.max_segments]
     width = limits.max_text_chars
     long = max(len(text) for text in (model, version, *(value for _, value in kept))) > width
-    pairs = tuple((name, value[:width]) for name, value in kept)
+    pairs = tuple(sorted((name, value[:width]) for name, value in kept))
     return EventKey(model[:width], version[:width], pairs), Cuts(len(kept) < len(given), long)
 
 
