@@ -40,3 +40,69 @@ CREATE OR REPLACE FUNCTION halcyon_quantile_binned AS (q, edges, bins, counts, l
 -- The 34 cells of a BinnedHistogram out of its sparse form.
 CREATE OR REPLACE FUNCTION halcyon_dense AS (bins, counts) ->
     arrayMap(cell -> counts[indexOf(bins, cell)], range(34));
+
+-- Cells of two histograms as (current, reference), joined to the right until the reference expects five events in each
+-- for the smaller of the two samples; what fell where the reference has nothing comes last.
+CREATE OR REPLACE FUNCTION halcyon_groups AS (ref_counts, cur_counts) ->
+    arrayFilter(cell -> cell.1 + cell.2 > 0, arrayPushBack(
+        arrayMap(joined -> if(empty(joined.1),
+                [(joined.2, joined.3)],
+                -- What is left over joins the last group.
+                arrayPushBack(arrayPopBack(joined.1), (joined.1[-1].1 + joined.2, joined.1[-1].2 + joined.3))),
+            [arrayFold(
+                (held, cur, ref, least) -> if(held.3 + ref >= least,
+                    (arrayPushBack(held.1, (held.2 + if(ref > 0, cur, 0.), held.3 + ref)), 0., 0.),
+                    (held.1, held.2 + if(ref > 0, cur, 0.), held.3 + ref)),
+                arrayMap(n -> toFloat64(n), cur_counts),
+                arrayMap(n -> toFloat64(n), ref_counts),
+                arrayWithConstant(length(ref_counts), 5 * greatest(1., arraySum(ref_counts) / arraySum(cur_counts))),
+                (CAST([], 'Array(Tuple(Float64, Float64))'), 0., 0.))])[1],
+        (arraySum((cur, ref) -> if(ref = 0, toFloat64(cur), 0.), cur_counts, ref_counts), 0.)));
+
+-- Population stability index of counts in the same cells, as the detector psi computes it; NaN when either is empty.
+CREATE OR REPLACE FUNCTION halcyon_psi AS (ref_counts, cur_counts) ->
+    if(arraySum(ref_counts) = 0 OR arraySum(cur_counts) = 0, nan, arraySum(
+        (cell, n, m, k) ->
+            -- One pseudo-event per group, spread as both samples together are.
+            ((cell.1 + (cell.1 + cell.2) * k / (n + m)) / (n + k) - (cell.2 + (cell.1 + cell.2) * k / (n + m)) / (m + k))
+            * log((cell.1 + (cell.1 + cell.2) * k / (n + m)) / (n + k) / ((cell.2 + (cell.1 + cell.2) * k / (n + m)) / (m + k))),
+        halcyon_groups(ref_counts, cur_counts),
+        arrayWithConstant(length(halcyon_groups(ref_counts, cur_counts)), toFloat64(arraySum(cur_counts))),
+        arrayWithConstant(length(halcyon_groups(ref_counts, cur_counts)), toFloat64(arraySum(ref_counts))),
+        arrayWithConstant(length(halcyon_groups(ref_counts, cur_counts)), toFloat64(length(halcyon_groups(ref_counts, cur_counts))))));
+
+-- The inner edges, as distances from the middle one.
+CREATE OR REPLACE FUNCTION halcyon_inner_edges AS (edges) ->
+    arrayMap((edge, middle) -> edge - middle, arraySlice(edges, 2, 31), arrayWithConstant(length(arraySlice(edges, 2, 31)), edges[17]));
+
+-- The share of events below each inner edge.
+CREATE OR REPLACE FUNCTION halcyon_below AS (counts) ->
+    arrayMap((n, total) -> n / total, arraySlice(arrayCumSum(counts), 2, 31),
+        arrayWithConstant(length(arraySlice(counts, 2, 31)), toFloat64(arraySum(counts))));
+
+-- Mass between inner edges, and at the outermost of them what lies beyond: pairs of (place, share).
+CREATE OR REPLACE FUNCTION halcyon_masses AS (edges, counts) ->
+    arrayZip(
+        arrayConcat(
+            [halcyon_inner_edges(edges)[1]],
+            arrayMap((a, b) -> (a + b) / 2, arrayPopBack(halcyon_inner_edges(edges)), arrayPopFront(halcyon_inner_edges(edges))),
+            [halcyon_inner_edges(edges)[-1]]),
+        arrayMap((a, b) -> b - a, arrayPushFront(halcyon_below(counts), 0.), arrayPushBack(halcyon_below(counts), 1.)));
+
+-- Standard deviation of a histogram drawn in to its inner edges.
+CREATE OR REPLACE FUNCTION halcyon_spread AS (edges, counts) ->
+    sqrt(arraySum(
+        (mass, mean) -> mass.2 * pow(mass.1 - mean, 2),
+        halcyon_masses(edges, counts),
+        arrayWithConstant(length(halcyon_masses(edges, counts)), arraySum(mass -> mass.1 * mass.2, halcyon_masses(edges, counts)))));
+
+-- Wasserstein distance between the inner edges, in standard deviations of the reference, as the detector wasserstein
+-- computes it; NaN when there is no reference or no spread.
+CREATE OR REPLACE FUNCTION halcyon_wasserstein AS (edges, ref_counts, cur_counts) ->
+    if(arraySum(ref_counts) = 0 OR arraySum(cur_counts) = 0, nan, arraySum(
+        (a, b, from, to) -> (b - a) * (from + to) / 2,
+        arrayPopBack(halcyon_inner_edges(edges)),
+        arrayPopFront(halcyon_inner_edges(edges)),
+        arrayPopBack(arrayMap((f, g) -> abs(f - g), halcyon_below(cur_counts), halcyon_below(ref_counts))),
+        arrayPopFront(arrayMap((f, g) -> abs(f - g), halcyon_below(cur_counts), halcyon_below(ref_counts))))
+    / halcyon_spread(edges, ref_counts));

@@ -64,6 +64,18 @@ ANY LEFT JOIN
     SELECT baseline_id, quantity, edges FROM {database}.baselines_raw FINAL WHERE notEmpty(edges)
 ) AS b ON w.layout = b.baseline_id AND w.quantity = b.quantity;
 
+CREATE OR REPLACE VIEW {database}.drift AS
+SELECT
+    w.family AS family, w.model AS model, w.model_version AS model_version, w.segment AS segment,
+    w.quantity AS quantity, w.window_s AS window_s, w.start AS start, w.count AS count, w.layout AS baseline_id,
+    halcyon_psi(b.counts, halcyon_dense(w.bins, w.counts)) AS psi,
+    halcyon_wasserstein(b.edges, b.counts, halcyon_dense(w.bins, w.counts)) AS wasserstein
+FROM {database}.windows AS w
+SEMI LEFT JOIN
+(
+    SELECT baseline_id, quantity, edges, counts FROM {database}.baselines_raw FINAL WHERE notEmpty(edges)
+) AS b ON w.layout = b.baseline_id AND w.quantity = b.quantity;
+
 CREATE OR REPLACE VIEW {database}.categories AS
 SELECT
     family, model, model_version, segment, quantity, counter, window_s, start, rows,
