@@ -1,8 +1,8 @@
 r"""Wasserstein distance of a feature or score from its baseline, in the baseline's standard deviations.
 
 $W = \int |F - G|\,dx$ between the first and the last inner edge of the baseline's bins, from the counts alone
-($F - G$ is linear within a bin), divided by the standard deviation of the baseline drawn in to the same range. Drawing in leaves
-out about 3 % at either end: there a heavy tail would decide both the distance and its noise.
+($F - G$ is linear within a bin), divided by the standard deviation of the baseline drawn in to the same range.
+Drawing in leaves out about 3 % at either end: there a heavy tail would decide both the distance and its noise.
 
 Under no change $\sqrt{NM/(N+M)}\,(F - G)$ is a Brownian bridge $B(G)$. Then
 $E W = \sqrt{2/\pi} \int \sqrt{G(1-G)}\,dx\,\sqrt{1/N + 1/M}$, and W exceeds it by more than

@@ -41,9 +41,9 @@ class LatencyParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class LatencyQuantiles:
     r"""Logarithm of the worst of p50, p95 and p99 over the baseline's.
 
-    Noise is that of order statistics, $\sqrt{q(1-q)} / (f(Q) Q)$ per $\sqrt n$ on the logarithm, where the density comes
-    from the slopes between the baseline's own quantiles, the steeper of the two neighbours. A quantile whose noise
-    exceeds the floor counts for less in proportion, so that one score can stand for the three: it is at the floor
+    Noise is that of order statistics, $\sqrt{q(1-q)} / (f(Q) Q)$ per $\sqrt n$ on the logarithm, where the density
+    comes from the slopes between the baseline's own quantiles, the steeper of the two neighbours. A quantile whose
+    noise exceeds the floor counts for less in proportion, so that one score can stand for the three: it is at the floor
     exactly where the quantile is at its noise. The label names the quantile; value and reference are its milliseconds.
 
     Parameters

@@ -51,8 +51,8 @@ class LatencyLimitParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 class LatencyOverLimit:
     """The least that a quantile exceeded its model's limit by during the last N minutes, as a ratio.
 
-    The score is the minimum of quantile / limit over the windows of N minutes: 1 or more says that every one of them was
-    over. A limit is a promise, not an estimate: there is no noise bound.
+    The score is the minimum of quantile / limit over the windows of N minutes: 1 or more says that every one of them
+    was over. A limit is a promise, not an estimate: there is no noise bound.
 
     Parameters
     ----------

@@ -16,8 +16,8 @@ class VolumeParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     ``floor_drop_ratio`` and ``floor_rise_ratio`` are the parts of the expectation, below 1 and above 1, that nobody
     minds; ``half_life`` and ``warmup`` count windows; ``min_expected`` events must be expected before a count says
-    something: quiet scopes are judged over several windows together, ``max_windows`` at most. ``patience`` flagged windows
-    in a row are a new regime, learned from scratch.
+    something: quiet scopes are judged over several windows together, ``max_windows`` at most. ``patience`` flagged
+    windows in a row are a new regime, learned from scratch.
     """
 
     window_s: int = 10
@@ -57,9 +57,9 @@ class VolumeChange:
     r"""Logarithm of a scope's events over their expectation, in either direction.
 
     The expectation $\lambda$ is an exponentially weighted mean of the windows that were not flagged; the dispersion
-    $\varphi \ge 1$ that of $(x - \lambda)^2 / \lambda$, each term clipped, so that one burst does not blind it. The score is
-    $|\ln((x + ½)/(\lambda + ½))|$. Noise joins the Poisson bound of $\lambda$ (Anscombe) with a multiplicative part
-    $z \sqrt{(\varphi - 1)/\lambda}$.
+    $\varphi \ge 1$ that of $(x - \lambda)^2 / \lambda$, each term clipped, so that one burst does not blind it. The
+    score is $|\ln((x + ½)/(\lambda + ½))|$. Noise joins the Poisson bound of $\lambda$ (Anscombe) with a
+    multiplicative part $z \sqrt{(\varphi - 1)/\lambda}$.
 
     Parameters
     ----------
@@ -68,8 +68,8 @@ class VolumeChange:
 
     Notes
     -----
-    O(S); 56 bytes of state per series. The first window of a scope is cut off by its start and is left out; while it warms
-    up nothing is ready. The label says which way: ``drop``, ``rise`` or ``no events``.
+    O(S); 56 bytes of state per series. The first window of a scope is cut off by its start and is left out; while it
+    warms up nothing is ready. The label says which way: ``drop``, ``rise`` or ``no events``.
 
     References
     ----------

@@ -1,0 +1,153 @@
+"""All detectors: what each is called, what it takes, what it finds, and when that is said how loudly."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from detectors.drift.adwin import AdwinChange, AdwinParams
+from detectors.drift.categories import CategoryDrift, CategoryDriftParams
+from detectors.drift.psi import PopulationStability, PsiParams
+from detectors.drift.wasserstein import WassersteinDrift, WassersteinParams
+from detectors.fraud.outliers import OutlierParams, RowOutliers
+from detectors.gpu.memory import GpuMemory, GpuMemoryParams
+from detectors.gpu.temperature import GpuTemperature, TemperatureParams
+from detectors.gpu.throttle import GpuThrottle, ThrottleParams
+from detectors.gpu.xid import CRITICAL_WEIGHT, GpuXid, XidParams
+from detectors.latency.quantiles import LatencyParams, LatencyQuantiles
+from detectors.latency.threshold import LatencyLimitParams, LatencyOverLimit
+from detectors.parameters import ParameterError
+from detectors.protocol import Bools, Detector, Scores
+from detectors.quality.bad_input import BadInput, BadInputParams
+from detectors.quality.errors import ErrorParams, ErrorRatio
+from detectors.quality.nulls import NullParams, NullRatio
+from detectors.quality.volume import VolumeChange, VolumeParams
+from schemas.findings import Kind, Severity
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """When evidence becomes a finding, and when a finding pages.
+
+    It fires at ``k`` of the last ``m`` ready windows and ends below ``clear_below`` of them. Where ``urgent_when``
+    holds it fires at ``urgent_k`` of ``urgent_m`` already. It is of ``severity``, and a page where ``page_when``
+    holds and the confidence reaches ``page_confidence_ratio``: what hurts users, and nothing that can wait for the
+    morning.
+    """
+
+    k: int = 3
+    m: int = 5
+    clear_below: int = 2
+    severity: Severity = Severity.TICKET
+    page_when: Callable[[Scores], Bools] | None = None
+    page_confidence_ratio: float = 1.0
+    urgent_when: Callable[[Scores], Bools] | None = None
+    urgent_k: int = 2
+    urgent_m: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One kind of detector: its class, the type of its parameters, what it finds, and the rule for saying so."""
+
+    detector: Any
+    params: type[msgspec.Struct]
+    finding: Kind
+    rule: Rule
+
+
+def _always(scores: Scores) -> Bools:
+    return scores.ready
+
+
+def _no_events(scores: Scores) -> Bools:
+    return np.asarray(scores.value == 0, np.bool_)
+
+
+def _tail(scores: Scores) -> Bools:
+    return scores.ready & np.array([label in ("p95", "p99") for label in scores.label or ()], np.bool_)
+
+
+def _critical(scores: Scores) -> Bools:
+    return np.asarray(scores.score >= CRITICAL_WEIGHT, np.bool_)
+
+
+_AT_ONCE: Final = Rule(k=1, m=1, clear_below=1)
+
+REGISTRY: Final[dict[str, Spec]] = {
+    "psi": Spec(PopulationStability, PsiParams, Kind.DRIFT, Rule()),
+    "wasserstein": Spec(WassersteinDrift, WassersteinParams, Kind.DRIFT, Rule()),
+    "categories": Spec(CategoryDrift, CategoryDriftParams, Kind.CATEGORY_DRIFT, Rule()),
+    "adwin": Spec(AdwinChange, AdwinParams, Kind.CHANGE, Rule(k=1, m=1, clear_below=1, severity=Severity.INFO)),
+    "nulls": Spec(NullRatio, NullParams, Kind.NULLS, Rule()),
+    "volume": Spec(
+        VolumeChange,
+        VolumeParams,
+        Kind.VOLUME,
+        Rule(page_when=_no_events, page_confidence_ratio=0.6, urgent_when=_no_events),
+    ),
+    "errors": Spec(ErrorRatio, ErrorParams, Kind.ERRORS, Rule(page_when=_always, page_confidence_ratio=0.7)),
+    "bad_input": Spec(BadInput, BadInputParams, Kind.BAD_INPUT, _AT_ONCE),
+    "latency": Spec(LatencyQuantiles, LatencyParams, Kind.LATENCY, Rule(page_when=_tail, page_confidence_ratio=0.8)),
+    "latency_limit": Spec(
+        LatencyOverLimit,
+        LatencyLimitParams,
+        Kind.LATENCY_SLO,
+        Rule(k=1, m=1, clear_below=1, page_when=_always, page_confidence_ratio=0.5),
+    ),
+    "outliers": Spec(RowOutliers, OutlierParams, Kind.OUTLIERS, Rule()),
+    "gpu_temperature": Spec(GpuTemperature, TemperatureParams, Kind.GPU_TEMPERATURE, _AT_ONCE),
+    "gpu_throttle": Spec(GpuThrottle, ThrottleParams, Kind.GPU_THROTTLE, Rule()),
+    "gpu_memory": Spec(GpuMemory, GpuMemoryParams, Kind.GPU_MEMORY, Rule(severity=Severity.INFO)),
+    "gpu_xid": Spec(
+        GpuXid, XidParams, Kind.GPU_XID, Rule(k=1, m=1, clear_below=1, page_when=_critical, page_confidence_ratio=0.5)
+    ),
+}
+
+
+def make(kind: str, params: Mapping[str, object] | msgspec.Struct | None = None) -> Detector:
+    """A new detector.
+
+    Parameters
+    ----------
+    kind
+        A key of :data:`REGISTRY`.
+    params
+        Its parameters, as their type or as a mapping; None for the defaults.
+
+    Raises
+    ------
+    ParameterError
+        If the kind or a parameter is unknown, of the wrong type or out of bounds.
+    """
+    spec = _spec(kind)
+    detector: Detector = spec.detector(_params(kind, spec, params))
+    return detector
+
+
+def restore(kind: str, raw: bytes, params: Mapping[str, object] | msgspec.Struct | None = None) -> Detector:
+    """The detector that continues where ``to_bytes`` gave ``raw``; raises StateError where it cannot, see `make`."""
+    spec = _spec(kind)
+    detector: Detector = spec.detector.from_bytes(raw, _params(kind, spec, params))
+    return detector
+
+
+def finding_kind(detector: str, quantity: str) -> Kind:
+    """What a detector's finding about a quantity is called: drift of a score is not drift of a feature."""
+    kind = REGISTRY[detector].finding
+    return Kind.SCORE_DRIFT if kind is Kind.DRIFT and quantity == "score" else kind
+
+
+def _spec(kind: str) -> Spec:
+    if kind not in REGISTRY:
+        raise ParameterError(f"no detector {kind!r}: give one of {', '.join(sorted(REGISTRY))}")
+    return REGISTRY[kind]
+
+
+def _params(kind: str, spec: Spec, params: Mapping[str, object] | msgspec.Struct | None) -> msgspec.Struct:
+    try:
+        return msgspec.convert({} if params is None else params, spec.params)
+    except (msgspec.ValidationError, ParameterError) as error:
+        raise ParameterError(f"detector {kind!r}: {error}") from error
