@@ -4,13 +4,15 @@ A pane is the full sum of one scope over one pane length of event time in one so
 replaces it: its key is (scope, start, source topic, source partition).
 """
 
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.scopes import Scope
+
+Item = TypeVar("Item", bound=np.generic)
 
 VERSION: Final = 1
 STAT_COLUMNS: Final = ("count", "mean", "m2", "min", "max")
@@ -92,7 +94,7 @@ class Watermark(msgspec.Struct, frozen=True, array_like=True, tag="watermark"):
 PaneMessage = Pane | Watermark
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(PaneMessage)
+_decoder: msgspec.msgpack.Decoder[PaneMessage] = msgspec.msgpack.Decoder(PaneMessage)
 
 
 def encode(message: PaneMessage) -> bytes:
@@ -113,6 +115,6 @@ def decode(raw: bytes) -> PaneMessage:
     return _decoder.decode(memoryview(raw)[1:])
 
 
-def column(raw: bytes, dtype: type[np.generic]) -> NDArray[np.generic]:
+def column(raw: bytes, dtype: type[Item]) -> NDArray[Item]:
     """A read-only array over bytes of a part."""
     return np.frombuffer(raw, dtype=np.dtype(dtype).newbyteorder("<"))

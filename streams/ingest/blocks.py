@@ -18,7 +18,11 @@ SeriesOf = Callable[[int, tuple[str, ...]], Ints]
 
 
 def cell_codes(
-    values: Floats, valid: NDArray[np.bool_], names: tuple[str, ...], binnings: list[Binning | None], place: Ints,
+    values: Floats,
+    valid: NDArray[np.bool_],
+    names: tuple[str, ...],
+    binnings: list[Binning | None],
+    place: Ints,
     index: BinningIndex,
 ) -> Ints:
     """The cell code of every value: what :func:`streams.windows.cells.encode` adds to a series.
@@ -64,7 +68,12 @@ def _codes_of_row(values: Floats, rows: Ints, place: Ints, index: BinningIndex) 
 
 
 def add_matrix(
-    sums: Sums, values: Floats, valid: NDArray[np.bool_], codes: Ints, scope: Ints, names: tuple[str, ...],
+    sums: Sums,
+    values: Floats,
+    valid: NDArray[np.bool_],
+    codes: Ints,
+    scope: Ints,
+    names: tuple[str, ...],
     series_of: SeriesOf,
 ) -> None:
     """Add n events of k quantities to the sums of their scopes.

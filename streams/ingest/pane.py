@@ -1,13 +1,12 @@
 """An open pane: everything one source partition has seen of one pane of event time, until the watermark passes it."""
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.columns import EventColumns, FeatureBlock
+from schemas.columns import Codes, CodedTexts, EventColumns, FeatureBlock
 from schemas.panes import CategoryPart, NumericPart, Pane, SamplePart
 from schemas.scopes import Family
 from streams.binnings import FEATURE_PREFIX, Binning, BinningIndex
@@ -155,9 +154,7 @@ class OpenPane:
                 self._binning_of_segment(scope)
             add_matrix(self._sums, values, valid, codes, level, names, self._series_ids)
 
-    def _add_block(
-        self, columns: EventColumns, block: FeatureBlock, mask: Bools, levels: Ints, hashes: Hashes
-    ) -> None:
+    def _add_block(self, columns: EventColumns, block: FeatureBlock, mask: Bools, levels: Ints, hashes: Hashes) -> None:
         inside = mask[block.rows]
         whole = bool(inside.all())
         cols = np.arange(len(block.rows)) if whole else np.flatnonzero(inside)
@@ -170,32 +167,20 @@ class OpenPane:
             self._add_values(names, values, levels[:, rows])
         for feature, (text_places, texts) in block.texts.items():
             keep = inside[text_places]
-            chosen = texts if keep.all() else [t for t, k in zip(texts, keep.tolist(), strict=True) if k]
-            at = block.rows[text_places[keep]]
-            for level in levels:
-                self._add_texts(names[feature], level[at], chosen)
-        own, numeric = self._numeric(columns, rows)
-        self._add_sample(columns, own + names, np.concatenate((numeric, values)), rows, levels[0], hashes)
-
-    def _add_texts(self, name: str, scopes: Ints, texts: "list[str] | tuple[str, ...] | object") -> None:
-        counted: Counter[tuple[int, str]] = Counter(zip(scopes.tolist(), texts, strict=True))  # type: ignore[call-overload]
-        for (scope, text), count in counted.items():
-            if scope >= 0:
-                series = int(self._series_ids(scope, (name,))[0])
+            coded = texts if isinstance(texts, CodedTexts) else _coded(texts)
+            scopes = levels[:, block.rows[text_places[keep]]]
+            for scope, text, count in _pairs(scopes, coded.codes[keep], coded.values):
+                series = int(self._series_ids(scope, (names[feature],))[0])
                 if series >= 0:
                     self._texts.add(series, text, count)
+        own, numeric = self._numeric(columns, rows)
+        self._add_sample(columns, own + names, np.concatenate((numeric, values)), rows, levels[0], hashes)
 
     def _add_counters(self, columns: EventColumns, mask: Bools, levels: Ints) -> None:
         for name, column in columns.counted.items():
             keep = mask[column.rows]
-            rows, codes = column.rows[keep], column.codes[keep].astype(np.int64)
-            for level in levels:
-                keys = (level[rows] << 32) | codes
-                keys = keys[level[rows] >= 0]
-                unique, first, counts = np.unique(keys, return_index=True, return_counts=True)
-                for place in np.argsort(first).tolist():  # the cap keeps what came first
-                    scope, code = divmod(int(unique[place]), 1 << 32)
-                    self._counters.add(self._id(scope, name), column.values[code], int(counts[place]))
+            for scope, value, count in _pairs(levels[:, column.rows[keep]], column.codes[keep], column.values):
+                self._counters.add(self._id(scope, name), value, count)
 
     def _add_sample(
         self, columns: EventColumns, names: tuple[str, ...], values: Floats, rows: Ints, whole: Ints, hashes: Hashes
@@ -272,6 +257,21 @@ class OpenPane:
             part = CategoryPart(self._names[series], tuple(counts), tuple(counts.values()))
             parts.setdefault(self._scope_of_series[series], []).append(part)
         return parts
+
+
+def _pairs(levels: Ints, codes: Codes, values: tuple[str, ...]) -> Iterator[tuple[int, str, int]]:
+    """(scope, value, count) of int64[l, n] scopes and int32[n] codes, as they first appear: a cap keeps what came first."""
+    for level in levels:
+        keys = ((level << 32) | codes)[level >= 0]
+        unique, first, counts = np.unique(keys, return_index=True, return_counts=True)
+        for place in np.argsort(first).tolist():
+            scope, code = divmod(int(unique[place]), 1 << 32)
+            yield scope, values[code], int(counts[place])
+
+
+def _coded(texts: Sequence[str]) -> CodedTexts:
+    table = {text: code for code, text in enumerate(dict.fromkeys(texts))}
+    return CodedTexts(np.array([table[text] for text in texts], np.int32), tuple(table))
 
 
 def _grown(array: Ints, size: int) -> Ints:

@@ -71,7 +71,9 @@ class Commit:
         """
         version, *numbers = metadata.split(";")
         if version != cls._FORMAT or len(numbers) != 5:
-            raise ValueError(f"commit metadata {metadata[:80]!r} is not of the form {cls._FORMAT};… of the ingest stage")
+            raise ValueError(
+                f"commit metadata {metadata[:80]!r} is not of the form {cls._FORMAT};… of the ingest stage"
+            )
         return cls(offset, *map(int, numbers))
 
 

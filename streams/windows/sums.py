@@ -11,6 +11,7 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors import moments
 from streams.windows import cells as cell
 
 Floats = NDArray[np.float64]
@@ -28,36 +29,14 @@ def group_starts(sorted_ids: Ints) -> Ints:
 
 
 def merge_stats(ids: Ints, stats: Floats) -> tuple[Ints, Floats]:
-    """Fold rows of the same id together: ids int64[g] ascending, stats float64[g, 5].
-
-    The pairwise formula of Chan, Golub and LeVeque (1983) over each group at once: the deviations of the parts' means
-    from the group's mean are summed, never the squares of the values, so an offset of 1e9 costs no precision.
-    Rows with a count of 0 are dropped.
-    """
-    keep = stats[:, 0] > 0
+    """Fold rows of the same id together: ids int64[g] ascending, stats float64[g, 5]; empty rows are dropped."""
+    keep = stats[:, moments.COUNT] > 0
     if not keep.all():
         ids, stats = ids[keep], stats[keep]
-    if not len(ids):
-        return ids, stats
-    order = np.argsort(ids, kind="stable")
-    ids, stats = ids[order], stats[order]
-    starts = group_starts(ids)
-    if len(starts) == len(ids):
-        return ids, stats
-    out = np.empty((len(starts), STATS))
-    count = np.add.reduceat(stats[:, 0], starts)
-    sizes = np.diff(np.append(starts, len(ids)))
-    # Shifting by the first part's mean keeps the sum of products small beside the values themselves.
-    shift = stats[starts, 1]
-    offset = stats[:, 1] - np.repeat(shift, sizes)
-    mean = np.add.reduceat(stats[:, 0] * offset, starts) / count
-    deviation = offset - np.repeat(mean, sizes)
-    out[:, 0] = count
-    out[:, 1] = shift + mean
-    out[:, 2] = np.add.reduceat(stats[:, 2] + stats[:, 0] * deviation**2, starts)
-    out[:, 3] = np.minimum.reduceat(stats[:, 3], starts)
-    out[:, 4] = np.maximum.reduceat(stats[:, 4], starts)
-    return ids[starts], out
+    unique, group = np.unique(ids, return_inverse=True)
+    if len(unique) == len(ids):
+        return unique, stats[np.argsort(ids)]
+    return unique, moments.merge_groups(stats, group, len(unique))
 
 
 def merge_cells(keys: Ints, counts: Ints) -> tuple[Ints, Ints]:
@@ -115,8 +94,12 @@ class Sums:
             self._fold_cells()
 
     def merge(self, other: Folded) -> None:
-        """Add another sum."""
+        """Add another sum, folded in at once: what comes out must not depend on when somebody looked in between.
+
+        Floating-point sums depend on their grouping, and a snapshot folds. Counts of cells are exact in any grouping.
+        """
         self.add(other.ids, other.stats, other.keys, other.counts)
+        self._fold_stats()
 
     def fold(self) -> Folded:
         """Everything added so far, each series and each cell once."""

@@ -1,0 +1,255 @@
+"""From a closed window to what the detectors see: columns over series, beside the columns of their baselines."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.histograms import binned, log
+from detectors.protocol import CategoryColumns, NumericColumns, Role, SampleColumns, ScopeColumns, WindowBatch
+from detectors.references import error_ratio, expected_rows
+from schemas.baselines import CELLS
+from schemas.scopes import OTHER, Family
+from streams.analyse.reference import References
+from streams.analyse.registry import Registry
+from streams.analyse.window import Window
+from streams.windows import cells as cell
+from streams.windows.sums import Folded
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+SCOPE_QUANTITIES: Final = ("rows", "errors", "outliers")
+"""Quantities of a scope as a whole; each has a series id as any other."""
+QUANTILES: Final = np.array([0.5, 0.95, 0.99])
+_LATENCIES: Final = frozenset({"latency_ms", "gen_ai.time_to_first_token_ms", "gen_ai.time_per_output_token_ms"})
+
+
+def role_of(name: str, family: Family) -> Role:
+    """What a numeric quantity is to a detector."""
+    if name.startswith("features."):
+        return Role.FEATURE
+    if name == "score":
+        return Role.SCORE
+    if name in _LATENCIES:
+        return Role.LATENCY
+    return Role.GAUGE if family is Family.GPU else Role.OTHER
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """The histograms of k series: LogHistogram cells as CSR, and counts in the baseline's bins.
+
+    ``log_bins`` and ``log_counts`` int64[h], ``offsets`` int64[k + 1]; ``binned`` int64[k, 34].
+    """
+
+    log_bins: Ints
+    log_counts: Ints
+    offsets: Ints
+    binned: Ints
+
+
+def split_cells(folded: Folded, series: Ints) -> Cells:
+    """The cells of ``series`` int64[k], ascending; those of other series are left out."""
+    place = np.searchsorted(series, cell.series_of(folded.keys))
+    own = (place < len(series)) & (series[np.minimum(place, max(len(series) - 1, 0))] == cell.series_of(folded.keys))
+    keys, counts, place = folded.keys[own], folded.counts[own], place[own]
+    is_binned = cell.is_binned(keys)
+    bins = cell.bins_of(keys).astype(np.int64)
+    table = np.zeros(len(series) * CELLS, np.int64)
+    table[place[is_binned] * CELLS + bins[is_binned]] = counts[is_binned]
+    loose = ~is_binned
+    offsets = np.searchsorted(place[loose], np.arange(len(series) + 1))
+    return Cells(bins[loose], counts[loose], offsets, table.reshape(-1, CELLS))
+
+
+class BatchBuilder:
+    """Builds the batches of one partition of ``panes``."""
+
+    def __init__(self, registry: Registry, references: References, sample_rows: int) -> None:
+        self._registry = registry
+        self._references = references
+        self._sample_rows = sample_rows
+        self._roles: list[int] = []
+
+    def build(self, window: Window, scopes: list[int], age_windows: Ints, roles: frozenset[Role]) -> WindowBatch:
+        """What the detectors see of a window.
+
+        Parameters
+        ----------
+        window
+            Closed.
+        scopes
+            The numbers of the scopes that are known, ascending; those without an event included.
+        age_windows
+            int64[len(scopes)]: windows since each was first seen.
+        roles
+            The numeric quantities that are wanted.
+        """
+        folded = window.fold()
+        places = np.full(len(self._registry.scopes), -1, np.int64)
+        places[scopes] = np.arange(len(scopes))
+        rows = np.array([window.rows.get(scope, 0) for scope in scopes], np.int64)
+        return WindowBatch(
+            window.start_ms,
+            window.size_ms,
+            self._scopes(window, scopes, age_windows, rows),
+            self._numeric(folded, scopes, places, rows, roles, window.family),
+            self._categories(window, scopes, places, rows),
+            self._samples(window, places),
+        )
+
+    def _scopes(self, window: Window, scopes: list[int], age_windows: Ints, rows: Ints) -> ScopeColumns:
+        registry, baselines = self._registry, self._references.baseline
+        errors = np.zeros(len(scopes), np.int64)
+        ref_rows = np.full(len(scopes), np.nan)
+        ref_errors = np.full(len(scopes), np.nan)
+        for place, scope in enumerate(scopes):
+            status = window.counters.get(registry.id(scope, "status")) if window.rows.get(scope) else {}
+            errors[place] = sum(status.values()) - status.get("ok", 0)
+            baseline = baselines.get(scope)
+            if baseline is not None:
+                ref_rows[place] = expected_rows(baseline, window.size_ms)
+                ref_errors[place] = error_ratio(baseline)
+        return ScopeColumns(
+            id=np.array(scopes, np.int64),
+            family=[window.family] * len(scopes),
+            rows=rows,
+            late=np.array([window.late.get(scope, 0) for scope in scopes], np.int64),
+            errors=errors,
+            age_windows=age_windows,
+            ref_rows=ref_rows,
+            ref_error_ratio=ref_errors,
+            series={
+                name: np.array([registry.id(scope, f"#{name}") for scope in scopes], np.int64)
+                for name in SCOPE_QUANTITIES
+            },
+            key=[scope for scope in map(registry.scopes.__getitem__, scopes) if scope is not None],
+        )
+
+    def _numeric(
+        self, folded: Folded, scopes: list[int], places: Ints, rows: Ints, roles: frozenset[Role], family: Family
+    ) -> NumericColumns:
+        series = np.union1d(folded.ids, self._references.expected(scopes))
+        role = self._role_of_series(family)
+        wanted = np.isin(role[series], [int(r) for r in roles]) & (places[self._registry.scope_of[series]] >= 0)
+        series = series[wanted]
+        scope = places[self._registry.scope_of[series]]
+        stats = np.full((len(series), 5), np.nan)
+        stats[:, 0] = 0
+        at = np.searchsorted(folded.ids, series)
+        found = at < len(folded.ids)
+        found[found] = folded.ids[at[found]] == series[found]
+        stats[found] = folded.stats[at[found]]
+        cells = split_cells(folded, series)
+        table = self._references.table
+        ref = self._references.rows(self._registry.series)[series]
+        current = cells.binned
+        self._rebin(cells, table.has_edges[ref], table.edges, ref, current)
+        quantiles = log.quantiles_csr(cells.log_bins, cells.log_counts, cells.offsets, QUANTILES)
+        return NumericColumns(
+            series=series,
+            scope=scope,
+            name=[self._registry.names[i] for i in series.tolist()],
+            role=role[series],
+            rows=rows[scope],
+            count=stats[:, 0].astype(np.int64),
+            mean=stats[:, 1],
+            m2=stats[:, 2],
+            min=stats[:, 3],
+            max=stats[:, 4],
+            quantiles=quantiles,
+            has_baseline=table.has_baseline[ref],
+            has_edges=table.has_edges[ref],
+            cur=current,
+            ref=table.cells[ref],
+            edges=table.edges[ref],
+            ref_count=table.count[ref],
+            ref_rows=table.ref_rows[ref],
+            ref_mean=table.mean[ref],
+            ref_std=table.std[ref],
+            ref_quantiles=table.quantiles[ref],
+        )
+
+    @staticmethod
+    def _rebin(cells: Cells, has_edges: NDArray[np.bool_], edges: Floats, ref: Ints, current: Ints) -> None:
+        """Panes from before a baseline came into force hold LogHistograms: spread them over its bins."""
+        for i in np.flatnonzero(has_edges & (np.diff(cells.offsets) > 0)).tolist():
+            part = slice(int(cells.offsets[i]), int(cells.offsets[i + 1]))
+            current[i] += binned.from_log(cells.log_bins[part], cells.log_counts[part], edges[ref[i]])
+
+    def _categories(self, window: Window, scopes: list[int], places: Ints, rows: Ints) -> CategoryColumns:
+        registry, known = self._registry, self._references.categories
+        scope_of = registry.scope_of
+        found: list[tuple[int, bool, dict[str, int]]] = []
+        for tallies, counter in ((window.texts, False), (window.counters, True)):
+            found += [(s, counter, counts) for s, counts in tallies.items() if places[scope_of[s]] >= 0]
+        seen = {s for s, _, _ in found}
+        for scope in scopes:  # a feature of the baseline that did not come at all
+            baseline = self._references.baseline.get(scope)
+            for part in baseline.categories if baseline else ():
+                series = registry.id(scope, part.name)
+                if series not in seen:
+                    found.append((series, False, {}))
+        found.sort(key=lambda entry: entry[0])
+        values, current, reference = [], [], []
+        for series, _, counts in found:
+            part_of = known.get(series)
+            names, ref = (part_of.values, part_of.counts) if part_of else ((), ())
+            joint = sorted({*names, *counts} - {OTHER}, key=lambda v, n=names: (n.index(v) if v in n else len(n), v))  # type: ignore[misc]
+            if OTHER in names or OTHER in counts:
+                joint.append(OTHER)
+            base = dict(zip(names, ref, strict=True))
+            values.append(tuple(joint))
+            current.append([counts.get(v, 0) for v in joint])
+            reference.append([base.get(v, 0) for v in joint])
+        numbers = np.array([s for s, _, _ in found], np.int64)
+        scope_place = places[scope_of[numbers]]
+        baselines = [self._references.baseline.get(int(scope_of[s])) for s, _, _ in found]
+        return CategoryColumns(
+            series=numbers,
+            scope=scope_place,
+            name=[registry.names[s] for s, _, _ in found],
+            counter=np.array([counter for _, counter, _ in found], bool),
+            values=values,
+            rows=rows[scope_place],
+            has_baseline=np.array([s in known for s, _, _ in found], bool),
+            cur=_padded(current),
+            ref=_padded(reference),
+            ref_rows=np.array([b.rows if b else 0 for b in baselines], np.int64),
+        )
+
+    def _samples(self, window: Window, places: Ints) -> SampleColumns:
+        chosen = [
+            (int(places[scope]), sample)
+            for scope in window.sampled()
+            if places[scope] >= 0 and (sample := window.sample(scope, self._sample_rows)) is not None
+        ]
+        return SampleColumns(
+            [place for place, _ in chosen],
+            [sample.names for _, sample in chosen],
+            [sample.values.astype(np.float64) for _, sample in chosen],
+            [sample.event_id for _, sample in chosen],
+        )
+
+    def _role_of_series(self, family: Family) -> Ints:
+        for number in range(len(self._roles), self._registry.series):
+            self._roles.append(-1 if self._registry.names[number].startswith("#") else int(self._role(number, family)))
+        return np.array(self._roles, np.int64)
+
+    def _role(self, number: int, family: Family) -> Role:
+        scope = self._registry.scopes[int(self._registry.scope_of[number])]
+        return role_of(self._registry.names[number], scope.family if scope else family)
+
+    def reset_roles(self) -> None:
+        """Numbers of series were given anew."""
+        self._roles = []
+
+
+def _padded(rows: list[list[int]]) -> Ints:
+    width = max(map(len, rows), default=0)
+    table = np.zeros((len(rows), width), np.int64)
+    for i, row in enumerate(rows):
+        table[i, : len(row)] = row
+    return table

@@ -1,0 +1,89 @@
+"""When windows close: the watermarks of one family's source partitions, and how far they let event time go."""
+
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+from schemas.panes import Pane, Watermark
+from schemas.scopes import Scope
+
+Source = tuple[str, int]
+"""(topic, partition)."""
+
+NEVER: Final = -(2**60)
+
+
+@dataclass(slots=True)
+class Mark:
+    """What a source partition last said of itself."""
+
+    watermark_ms: int
+    idle: bool
+    horizon_ms: int
+
+
+@dataclass(slots=True)
+class Closing:
+    """The panes of one family that wait, and the watermarks that decide about them.
+
+    Everything follows from the order of the messages in one partition of ``panes``: no clock, no size of a batch.
+
+    Attributes
+    ----------
+    through_ms
+        Windows of pane length that end at or before this are closed.
+    marks, partitions
+        What each source partition has said; how many each source topic has.
+    waiting, first_offset
+        Start → source and scope → pane; start → the lowest offset of ``panes`` that contributes to it.
+    """
+
+    pane_ms: int
+    through_ms: int = NEVER
+    marks: dict[Source, Mark] = field(default_factory=dict)
+    partitions: dict[str, int] = field(default_factory=dict)
+    waiting: dict[int, dict[tuple[Source, Scope], Pane]] = field(default_factory=dict)
+    first_offset: dict[int, int] = field(default_factory=dict)
+
+    def hold(self, pane: Pane, offset: int) -> None:
+        """Keep a pane until its window closes; the same one again replaces it."""
+        key = ((pane.source_topic, pane.source_partition), pane.scope)
+        self.waiting.setdefault(pane.start_ms, {})[key] = pane
+        self.first_offset.setdefault(pane.start_ms, offset)
+
+    def is_repeat(self, pane: Pane) -> bool:
+        """Whether a pane of a closed window was sent before: its source had passed it already."""
+        mark = self.marks.get((pane.source_topic, pane.source_partition))
+        return mark is not None and pane.start_ms + pane.size_ms <= mark.watermark_ms
+
+    def mark(self, message: Watermark) -> None:
+        """Take in what a source partition says. A watermark never goes back: a new life begins behind the last one."""
+        source = (message.source_topic, message.source_partition)
+        known = self.marks.get(source)
+        watermark = max(message.watermark_ms, known.watermark_ms if known else NEVER)
+        self.marks[source] = Mark(watermark, message.idle, message.horizon_ms)
+        count = max(message.source_partitions, self.partitions.get(message.source_topic, 0))
+        self.partitions[message.source_topic] = count
+
+    def frontier_ms(self) -> int:
+        """Event time that every source partition has passed or is idle about; ``NEVER`` while one has not spoken."""
+        if len(self.marks) < sum(self.partitions.values()):
+            return NEVER
+        busy = [mark.watermark_ms for mark in self.marks.values() if not mark.idle]
+        if busy:
+            return min(busy)
+        # All idle: everything they had is out, and time goes on at the pace of the clock.
+        return max((max(mark.watermark_ms, mark.horizon_ms) for mark in self.marks.values()), default=NEVER)
+
+    def to_parts(self) -> dict[str, Any]:
+        """Plain data, for msgpack; the panes that wait are read again instead."""
+        return {
+            "through_ms": self.through_ms,
+            "marks": [[*source, m.watermark_ms, m.idle, m.horizon_ms] for source, m in self.marks.items()],
+            "partitions": self.partitions,
+        }
+
+    @classmethod
+    def from_parts(cls, parts: dict[str, Any], pane_ms: int) -> Self:
+        """What :meth:`to_parts` was taken of."""
+        marks = {(topic, partition): Mark(*rest) for topic, partition, *rest in parts["marks"]}
+        return cls(pane_ms, parts["through_ms"], marks, dict(parts["partitions"]))

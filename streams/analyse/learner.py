@@ -1,0 +1,206 @@
+"""Learning baselines from a scope's first traffic."""
+
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import msgspec
+import numpy as np
+
+from detectors import baseline as building
+from schemas.baselines import CELLS, Baseline
+from schemas.scopes import INVALID, OTHER, Family
+from streams.analyse.reference import References
+from streams.analyse.registry import Registry
+from streams.analyse.window import Window
+from streams.windows import cells as cell
+from streams.windows.sums import Folded
+
+_FOLD_SAMPLES_EVERY: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class LearnRules:
+    """When a baseline is learned, and how much may be held while it is.
+
+    ``rows`` and ``panes`` at least; ``max_rows`` of the reference sample; ``lead_ms`` of event time until it takes
+    effect; ``budget_bytes`` for the samples of all scopes that learn at the same time: the others wait their turn.
+    """
+
+    rows: int = 2_000
+    panes: int = 10
+    max_rows: int = 5_000
+    lead_ms: int = 60_000
+    budget_bytes: int = 64 << 20
+
+
+class Learner:
+    """Gathers the first panes of scopes without a baseline, and makes one when there is enough.
+
+    A whole's edges come from its row sample. A segment is counted in the bins of its whole, so it learns once its whole
+    has a baseline in force, from exact counts.
+    """
+
+    def __init__(self, rules: LearnRules, pane_ms: int, categories: int) -> None:
+        self._rules = rules
+        self._pane_ms = pane_ms
+        self._categories = categories
+        self._gathered: dict[int, Window] = {}
+        self._panes: dict[int, int] = {}
+        self._held_bytes = 0
+
+    def observe(self, window: Window, registry: Registry, references: References, pending: set[int]) -> list[int]:
+        """Take in a closed pane of all source partitions.
+
+        Parameters
+        ----------
+        window
+            The pane.
+        pending
+            Scopes for which a baseline is on its way.
+
+        Returns
+        -------
+        The scopes that have enough now.
+        """
+        ready = []
+        chosen = [s for s in window.rows if self._learns(s, registry, references, pending)]
+        if not chosen:
+            return []
+        folded = _by_scope(window.fold(), registry, chosen)
+        for scope in chosen:
+            gathered = self._gathered.get(scope)
+            if gathered is None:
+                gathered = self._gathered[scope] = Window(
+                    window.family, window.start_ms, window.size_ms, self._categories
+                )
+            part = _only(window, scope, folded.get(scope), registry, self._categories)
+            gathered.merge(part)
+            gathered.take_samples(part)
+            self._panes[scope] = self._panes.get(scope, 0) + 1
+            if self._panes[scope] % _FOLD_SAMPLES_EVERY == 0:
+                gathered.limit_samples(self._rules.max_rows)
+            if self._panes[scope] >= self._rules.panes and gathered.rows[scope] >= self._rules.rows:
+                ready.append(scope)
+        self._measure()
+        return ready
+
+    def build(self, scope: int, effective_from_ms: int, registry: Registry, references: References) -> Baseline | None:
+        """The baseline of a scope that has enough; None when nothing of it can be compared."""
+        gathered, panes = self._gathered.pop(scope), self._panes.pop(scope)
+        who = registry.scopes[scope]
+        if who is None:
+            return None
+        sample = gathered.sample(scope, self._rules.max_rows)
+        whole = registry.find(who.whole)
+        whole_baseline = references.baseline.get(whole) if who.segment and whole is not None else None
+        logs, binned = _histograms(gathered.fold(), registry)
+        baseline = building.build(
+            who,
+            built_from=f"first traffic, {gathered.rows[scope]} events",
+            effective_from_ms=effective_from_ms,
+            pane_ms=self._pane_ms,
+            panes=panes,
+            rows=gathered.rows[scope],
+            sample_names=sample.names if sample else (),
+            sample=sample.values if sample else None,
+            log_histograms=logs,
+            categories={registry.names[s]: counts for s, counts in gathered.texts.items()},
+            counters={registry.names[s]: counts for s, counts in gathered.counters.items()},
+        )
+        if whole_baseline is not None:
+            baseline = _with_cells(baseline, whole_baseline, gathered.fold(), binned, registry)
+        return baseline
+
+    def forget(self, scope: int) -> None:
+        """A scope is gone, or has a baseline from elsewhere."""
+        self._gathered.pop(scope, None)
+        self._panes.pop(scope, None)
+
+    def to_parts(self) -> dict[str, Any]:
+        """Plain data, for msgpack."""
+        return {"gathered": {s: w.to_parts() for s, w in self._gathered.items()}, "panes": self._panes}
+
+    @classmethod
+    def from_parts(cls, parts: dict[str, Any], rules: LearnRules, pane_ms: int, categories: int) -> Self:
+        """The learner :meth:`to_parts` was taken of."""
+        learner = cls(rules, pane_ms, categories)
+        learner._gathered = {s: Window.from_parts(w, categories) for s, w in parts["gathered"].items()}
+        learner._panes = dict(parts["panes"])
+        learner._measure()
+        return learner
+
+    def _learns(self, scope: int, registry: Registry, references: References, pending: set[int]) -> bool:
+        who = registry.scopes[scope]
+        if who is None or scope in references.baseline or scope in pending:
+            return False
+        if who.family is Family.GPU or who.model in (INVALID, OTHER) or who.segment == OTHER:
+            return False
+        if scope in self._gathered:
+            return True
+        if who.segment:
+            whole = registry.find(who.whole)
+            return whole is not None and whole in references.baseline
+        return self._held_bytes < self._rules.budget_bytes
+
+    def _measure(self) -> None:
+        samples = (w.sample(s, self._rules.max_rows) for s, w in self._gathered.items() if w.sampled())
+        self._held_bytes = sum(sample.values.nbytes for sample in samples if sample is not None)
+
+
+def _by_scope(folded: Folded, registry: Registry, scopes: list[int]) -> dict[int, Folded]:
+    """Cut folded sums up by scope, for the scopes that are wanted."""
+    scope_of = registry.scope_of
+    wanted = np.isin(scope_of, scopes)
+    part = folded.only(wanted)
+    owner, cell_owner = scope_of[part.ids], scope_of[cell.series_of(part.keys)]
+    return {
+        scope: Folded(part.ids[own], part.stats[own], part.keys[cells], part.counts[cells])
+        for scope in scopes
+        for own, cells in ((owner == scope, cell_owner == scope),)
+    }
+
+
+def _only(window: Window, scope: int, folded: Folded | None, registry: Registry, categories: int) -> Window:
+    """The share of one scope in a window."""
+    part = Window(window.family, window.start_ms, window.size_ms, categories)
+    part.rows[scope], part.late[scope] = window.rows[scope], window.late[scope]
+    if folded is not None:
+        part.add_folded(folded)
+    for series in registry.series_of(scope):
+        part.texts.add_all(series, window.texts.get(series).items())
+        part.counters.add_all(series, window.counters.get(series).items())
+    part.take_sample_of(window, scope)
+    return part
+
+
+def _histograms(folded: Folded, registry: Registry) -> tuple[dict[str, Any], set[str]]:
+    """Quantity → (bins, counts, stats) of LogHistograms; the names of those counted in a baseline's bins."""
+    logs: dict[str, Any] = {}
+    tight: set[str] = set()
+    series = cell.series_of(folded.keys)
+    is_binned = cell.is_binned(folded.keys)
+    for number, stats in zip(folded.ids.tolist(), folded.stats, strict=True):
+        own = series == number
+        name = registry.names[number]
+        if is_binned[own].any():
+            tight.add(name)
+            continue
+        logs[name] = (cell.bins_of(folded.keys[own]), folded.counts[own], stats)
+    return logs, tight
+
+
+def _with_cells(baseline: Baseline, whole: Baseline, folded: Folded, names: set[str], registry: Registry) -> Baseline:
+    """Replace the binned quantities of a segment's baseline by exact counts in its whole's bins."""
+    edges = {q.name: q.edges for q in whole.numeric if q.edges}
+    numeric = {q.name: q for q in baseline.numeric if q.name not in edges}
+    series = cell.series_of(folded.keys)
+    for number, stats in zip(folded.ids.tolist(), folded.stats, strict=True):
+        name = registry.names[number]
+        if name not in names or name not in edges:
+            continue
+        own = series == number
+        counts = np.zeros(CELLS, np.int64)
+        np.add.at(counts, cell.bins_of(folded.keys[own]), folded.counts[own])
+        numeric[name] = building.from_cells(name, stats, np.frombuffer(edges[name], "<f8"), counts)
+    ordered = tuple(numeric[name] for name in sorted(numeric))
+    return building.identified(msgspec.structs.replace(baseline, numeric=ordered))

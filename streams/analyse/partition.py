@@ -1,0 +1,396 @@
+"""One partition of ``panes``: a fold over its messages, in their order, and nothing else.
+
+Closing, roll-ups, learning and detectors follow from the log alone. A snapshot says at which offset it stands; a later
+life that loads it and reads on from the committed offset is in the same state when it has come to that offset again,
+and says the same about what follows.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import msgspec
+import numpy as np
+
+from detectors.protocol import Role, WindowBatch
+from schemas.baselines import Baseline
+from schemas.findings import Finding, Progress
+from schemas.panes import Pane, PaneMessage, Watermark
+from schemas.rows import RowBatch
+from schemas.scopes import Family, Scope
+from streams.analyse.batch import BatchBuilder
+from streams.analyse.closing import NEVER, Closing
+from streams.analyse.learner import Learner, LearnRules
+from streams.analyse.reference import References
+from streams.analyse.registry import Registry
+from streams.analyse.rows import RowWriter, baseline_rows, late_part
+from streams.analyse.window import Window
+
+SIZES_MS: Final = (60_000, 300_000, 3_600_000)
+"""The roll-ups above the pane."""
+STATE_VERSION: Final = 1
+MAX_EMPTY_MS: Final = 3_600_000
+"""How long windows without any pane are stepped through; a longer gap in event time is jumped."""
+IDLE_SCOPE_MS: Final = 24 * 3_600_000
+"""A scope that was silent for so long is forgotten."""
+
+Output = RowBatch | Finding | Progress | Baseline
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyseRules:
+    """Sizes and caps. ``scopes`` per partition of ``panes``; ``categories`` per feature; ``sample_rows`` per window."""
+
+    pane_ms: int = 10_000
+    scopes: int = 1_000
+    categories: int = 100
+    sample_rows: int = 256
+    learn: LearnRules = field(default_factory=LearnRules)
+
+
+class Bench(Protocol):
+    """All detectors of one partition, and what decides about their scores."""
+
+    sizes_ms: frozenset[int]
+
+    def wants(self, size_ms: int) -> frozenset[Role]:
+        """The numeric quantities that are looked at in windows of this size; none: the window is not stepped."""
+        ...
+
+    def wants_sample(self, scope: Scope) -> bool:
+        """Whether a detector is fitted on a scope's reference rows."""
+        ...
+
+    def step(self, batch: WindowBatch, version: int, baseline_ids: list[str]) -> Iterator[RowBatch | Finding]:
+        """Score a window, and say what was found."""
+        ...
+
+    def rebase(self, scope: int, baseline: Baseline) -> None:
+        """A scope has a new baseline."""
+        ...
+
+    def forget(self, scope: int, series: Any) -> None:
+        """A scope is gone."""
+        ...
+
+    def to_parts(self) -> Any:
+        """Plain data, for msgpack."""
+        ...
+
+    def load_parts(self, parts: Any) -> None:
+        """Take over what :meth:`to_parts` gave."""
+        ...
+
+
+@dataclass(slots=True)
+class _FamilyState:
+    closing: Closing
+    rollups: dict[int, Window] = field(default_factory=dict)
+    empty_ms: int = 0
+
+
+class AnalysePartition:
+    """The state of one partition of ``panes``.
+
+    Parameters
+    ----------
+    number
+        The partition.
+    rules
+        Sizes and caps.
+    bench
+        The detectors.
+
+    Attributes
+    ----------
+    offset
+        The next offset: everything before it is in the state.
+    """
+
+    def __init__(self, number: int, rules: AnalyseRules, bench: Bench) -> None:
+        self.number = number
+        self.offset = 0
+        self.late_panes = 0
+        self._rules, self._bench = rules, bench
+        self.registry = Registry(rules.scopes)
+        self._references = References()
+        self._learner = Learner(rules.learn, rules.pane_ms, rules.categories)
+        self._families: dict[Family, _FamilyState] = {}
+        self._pending: dict[int, list[Baseline]] = {}
+        self._offered: dict[Scope, list[Baseline]] = {}
+        self._first_seen: dict[int, int] = {}
+        self._last_seen: dict[int, int] = {}
+        self._wire()
+
+    def _wire(self) -> None:
+        self._builder = BatchBuilder(self.registry, self._references, self._rules.sample_rows)
+        self._rows = RowWriter(self.registry, self._references)
+
+    # -- messages ----------------------------------------------------------------------------------------------------
+
+    def take(self, message: PaneMessage, offset: int) -> Iterator[Output]:
+        """Fold one message in; what follows from it comes out, in order."""
+        replayed = offset < self.offset
+        self.offset = max(self.offset, offset + 1)
+        if isinstance(message, Watermark):
+            if not replayed:
+                family = Family(message.family)
+                self._family(family).closing.mark(message)
+                yield from self._close(family)
+            return
+        closing = self._family(message.scope.family).closing
+        if message.start_ms + message.size_ms > closing.through_ms:
+            closing.hold(message, offset)
+        elif not replayed and not closing.is_repeat(message):
+            yield from self._correct(message)
+
+    def committable(self) -> int:
+        """The lowest offset that a later life has to read, once the state is saved."""
+        return min((o for f in self._families.values() for o in f.closing.first_offset.values()), default=self.offset)
+
+    def through_ms(self) -> int:
+        """Event time through which the first family is closed, for metrics; ``NEVER`` at the start."""
+        return max((f.closing.through_ms for f in self._families.values()), default=NEVER)
+
+    def offer(self, baseline: Baseline) -> None:
+        """Take in a baseline from elsewhere. It takes effect at the pane it names, or the next that closes."""
+        scope = self.registry.find(baseline.scope)
+        if scope is None:
+            self._offered.setdefault(baseline.scope, []).append(baseline)
+        elif not self._has(scope, baseline):
+            self._pending.setdefault(scope, []).append(baseline)
+
+    def _has(self, scope: int, baseline: Baseline) -> bool:
+        current = self._references.baseline.get(scope)
+        waiting = any(b.id == baseline.id for b in self._pending.get(scope, ()))
+        return waiting or (current is not None and baseline.effective_from_ms <= current.effective_from_ms)
+
+    def _family(self, family: Family) -> _FamilyState:
+        state = self._families.get(family)
+        if state is None:
+            state = self._families[family] = _FamilyState(Closing(self._rules.pane_ms))
+        return state
+
+    def _correct(self, pane: Pane) -> Iterator[Output]:
+        """A pane that came after its window closed: rows of its own beside those of the window."""
+        self.late_panes += 1
+        for size in (self._rules.pane_ms, *SIZES_MS):
+            start = pane.start_ms // size * size
+            window = Window(pane.scope.family, start, size, self._rules.categories)
+            window.add(pane, self.registry)
+            part = late_part(pane.source_partition, pane.start_ms, start, self._rules.pane_ms)
+            yield from self._rows.window(window, self.offset, part)
+
+    # -- closing -----------------------------------------------------------------------------------------------------
+
+    def _close(self, family: Family) -> Iterator[Output]:
+        state = self._family(family)
+        closing, size = state.closing, self._rules.pane_ms
+        frontier = closing.frontier_ms()
+        if frontier == NEVER:
+            return
+        if closing.through_ms == NEVER:
+            if not closing.waiting:
+                return
+            closing.through_ms = min(closing.waiting)
+        before = closing.through_ms
+        while closing.through_ms + size <= frontier:
+            start = closing.through_ms
+            if closing.waiting.get(start) is None and state.empty_ms >= MAX_EMPTY_MS:
+                yield from self._jump(state, min(min(closing.waiting, default=frontier), frontier) // size * size)
+                continue
+            state.empty_ms = 0 if start in closing.waiting else state.empty_ms + size
+            yield from self._close_pane(family, state, start)
+            closing.through_ms = start + size
+        if closing.through_ms > before:
+            yield Progress(self.number, closing.through_ms)
+
+    def _jump(self, state: _FamilyState, target: int) -> Iterator[Output]:
+        """Nothing for an hour and nothing up to ``target``: go there at once."""
+        for level, size in enumerate(SIZES_MS):
+            if size in state.rollups:
+                yield from self._flush(state, level)
+        state.empty_ms = 0
+        state.closing.through_ms = max(target, state.closing.through_ms + self._rules.pane_ms)
+
+    def _close_pane(self, family: Family, state: _FamilyState, start: int) -> Iterator[Output]:
+        window = Window(family, start, self._rules.pane_ms, self._rules.categories)
+        closing = state.closing
+        closing.first_offset.pop(start, None)
+        for pane in closing.waiting.pop(start, {}).values():
+            window.add(pane, self.registry)
+        for scope in window.rows:
+            self._first_seen.setdefault(scope, start)
+            if window.rows[scope]:
+                self._last_seen[scope] = start
+        self._rebase(window)
+        yield from self._rows.window(window, self.offset)
+        yield from self._learn(window)
+        yield from self._step(window)
+        yield from self._roll_up(state, window)
+
+    def _roll_up(self, state: _FamilyState, part: Window, level: int = 0) -> Iterator[Output]:
+        """Add a closed window to the one of the next size, and close that one when it is complete."""
+        size = SIZES_MS[level]
+        start = part.start_ms // size * size
+        if size in state.rollups and state.rollups[size].start_ms != start:
+            yield from self._flush(state, level)
+        whole = state.rollups.get(size)
+        if whole is None:
+            whole = state.rollups[size] = Window(part.family, start, size, self._rules.categories)
+        whole.merge(part)
+        if level == 0:
+            whole.take_samples(part)
+            whole.limit_samples(self._rules.sample_rows)
+        if part.end_ms >= whole.end_ms:
+            yield from self._flush(state, level)
+
+    def _flush(self, state: _FamilyState, level: int) -> Iterator[Output]:
+        window = state.rollups.pop(SIZES_MS[level])
+        yield from self._rows.window(window, self.offset)
+        yield from self._step(window)
+        if level == 0:
+            self._evict(window.end_ms)
+        if level + 1 < len(SIZES_MS):
+            yield from self._roll_up(state, window, level + 1)
+
+    def _step(self, window: Window) -> Iterator[Output]:
+        roles = self._bench.wants(window.size_ms)
+        if window.size_ms not in self._bench.sizes_ms:
+            return
+        scopes = [n for n, scope in self.registry.known() if scope.family is window.family and n in self._first_seen]
+        if not scopes:
+            return
+        first = np.array([self._first_seen[n] for n in scopes], np.int64)
+        age = np.maximum((window.start_ms - first) // window.size_ms, 0)
+        batch = self._builder.build(window, scopes, age, roles)
+        ids = [b.id if (b := self._references.baseline.get(n)) else "" for n in scopes]
+        yield from self._bench.step(batch, self.offset, ids)
+
+    # -- baselines ---------------------------------------------------------------------------------------------------
+
+    def _learn(self, window: Window) -> Iterator[Output]:
+        for scope in self._learner.observe(window, self.registry, self._references, set(self._pending)):
+            size = self._rules.pane_ms
+            marks = self._family(window.family).closing.marks.values()
+            ahead = max((m.watermark_ms for m in marks), default=window.end_ms)
+            effective = (max(ahead, window.end_ms) + self._rules.learn.lead_ms) // size * size + size
+            baseline = self._learner.build(scope, effective, self.registry, self._references)
+            if baseline is not None:
+                self._pending.setdefault(scope, []).append(baseline)
+                yield baseline
+                yield from baseline_rows(baseline, self.offset)
+
+    def _rebase(self, window: Window) -> None:
+        """Let the baselines take effect that name this pane or one before it."""
+        for whole in [s for s in self._offered if self.registry.find(s) is not None]:
+            for baseline in self._offered.pop(whole):
+                self.offer(baseline)
+        for scope in sorted(self._pending):
+            waiting = self._pending[scope]
+            due = [b for b in waiting if b.effective_from_ms <= window.start_ms]
+            if not due:
+                continue
+            self._pending[scope] = [b for b in waiting if b.effective_from_ms > window.start_ms]
+            if not self._pending[scope]:
+                del self._pending[scope]
+            newest = max(due, key=lambda b: b.effective_from_ms)
+            self._adopt(scope, newest)
+
+    def _adopt(self, scope: int, baseline: Baseline) -> None:
+        who = self.registry.scopes[scope]
+        if who is None:
+            return
+        self._learner.forget(scope)
+        self._bench.rebase(scope, baseline)
+        if not self._bench.wants_sample(who):
+            baseline = msgspec.structs.replace(baseline, sample=b"", sample_names=())
+        self._references.put(scope, baseline, self.registry)
+
+    def _evict(self, now_ms: int) -> None:
+        """Forget scopes that were silent for a day."""
+        for scope, last in list(self._last_seen.items()):
+            if now_ms - last <= IDLE_SCOPE_MS:
+                continue
+            self._references.drop(scope, self.registry)
+            self._learner.forget(scope)
+            self._pending.pop(scope, None)
+            self._bench.forget(scope, self.registry.drop(scope))
+            self._builder.reset_roles()
+            del self._last_seen[scope]
+            self._first_seen.pop(scope, None)
+
+    # -- state -------------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> bytes:
+        """The state, for :meth:`restore`: msgpack, never a pickle."""
+        return msgspec.msgpack.encode(
+            {
+                "version": STATE_VERSION,
+                "offset": self.offset,
+                "registry": self.registry.to_parts(),
+                "families": {
+                    family.value: {
+                        "closing": state.closing.to_parts(),
+                        "rollups": {size: window.to_parts() for size, window in state.rollups.items()},
+                        "empty_ms": state.empty_ms,
+                    }
+                    for family, state in self._families.items()
+                },
+                "learner": self._learner.to_parts(),
+                "baselines": {scope: b.id for scope, b in self._references.baseline.items()},
+                "pending": {scope: [b.id for b in waiting] for scope, waiting in self._pending.items()},
+                "first_seen": self._first_seen,
+                "last_seen": self._last_seen,
+                "bench": self._bench.to_parts(),
+            }
+        )
+
+    def restore(self, raw: bytes, baselines: dict[str, Baseline]) -> list[str]:
+        """Take over a snapshot.
+
+        Parameters
+        ----------
+        raw
+            What :meth:`snapshot` gave.
+        baselines
+            By id: all that were ever published.
+
+        Returns
+        -------
+        The ids of baselines that are missing; their scopes learn anew.
+
+        Raises
+        ------
+        msgspec.ValidationError
+            If the snapshot is of another version.
+        """
+        parts = msgspec.msgpack.decode(raw, strict=False)
+        if parts.get("version") != STATE_VERSION:
+            raise msgspec.ValidationError(
+                f"snapshot of version {parts.get('version')}, this reader knows {STATE_VERSION}: "
+                "finish the upgrade, or empty the state topic to begin without state"
+            )
+        rules = self._rules
+        self.offset = parts["offset"]
+        self.registry = Registry.from_parts(parts["registry"], rules.scopes)
+        self._references = References()
+        self._wire()
+        for name, state in parts["families"].items():
+            rollups = {s: Window.from_parts(w, rules.categories) for s, w in state["rollups"].items()}
+            closing = Closing.from_parts(state["closing"], rules.pane_ms)
+            self._families[Family(name)] = _FamilyState(closing, rollups, state["empty_ms"])
+        self._learner = Learner.from_parts(parts["learner"], rules.learn, rules.pane_ms, rules.categories)
+        self._first_seen, self._last_seen = parts["first_seen"], parts["last_seen"]
+        missing = []
+        for scope, wanted in parts["baselines"].items():
+            baseline = baselines.get(wanted)
+            if baseline is None:
+                missing.append(wanted)
+                continue
+            self._references.put(scope, baseline, self.registry)
+        for scope, waiting in parts["pending"].items():
+            missing += [wanted for wanted in waiting if wanted not in baselines]
+            self._pending[scope] = [baselines[wanted] for wanted in waiting if wanted in baselines]
+        self._bench.load_parts(parts["bench"])
+        return missing

@@ -1,0 +1,66 @@
+"""The baselines in force: what each scope and each series is compared with."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.references import ReferenceTable
+from schemas.baselines import Baseline, CategoryBaseline
+from streams.analyse.registry import Registry
+
+Ints = NDArray[np.int64]
+
+
+class References:
+    """Baselines by scope number, and the row of each series in the table of their columns.
+
+    Attributes
+    ----------
+    table
+        The numeric columns; row 0 stands for "no reference".
+    baseline
+        Scope → the baseline in force.
+    categories
+        Series → its reference counts, for categorical features and counters.
+    """
+
+    def __init__(self) -> None:
+        self.table = ReferenceTable()
+        self.baseline: dict[int, Baseline] = {}
+        self.categories: dict[int, CategoryBaseline] = {}
+        self._expected: dict[int, Ints] = {}
+        self._row = np.zeros(64, np.int64)
+
+    def put(self, scope: int, baseline: Baseline, registry: Registry) -> None:
+        """Let a baseline take effect for a scope."""
+        self.drop(scope, registry)
+        self.baseline[scope] = baseline
+        self.table.put(scope, baseline)
+        series = np.array([registry.id(scope, quantity.name) for quantity in baseline.numeric], np.int64)
+        self._expected[scope] = series
+        for number, quantity in zip(series.tolist(), baseline.numeric, strict=True):
+            self.rows(registry.series)[number] = self.table.row(scope, quantity.name)
+        for part in (*baseline.categories, *baseline.counters):
+            self.categories[registry.id(scope, part.name)] = part
+
+    def drop(self, scope: int, registry: Registry) -> None:
+        """Forget a scope's baseline; must come before the registry drops the scope."""
+        old = self.baseline.pop(scope, None)
+        if old is None:
+            return
+        self.table.drop(scope)
+        self.rows(registry.series)[self._expected.pop(scope)] = 0
+        for part in (*old.categories, *old.counters):
+            self.categories.pop(registry.id(scope, part.name), None)
+
+    def rows(self, series: int) -> Ints:
+        """Row of :attr:`table` of each series, int64[≥ series]."""
+        if series > len(self._row):
+            grown = np.zeros(max(series, 2 * len(self._row)), np.int64)
+            grown[: len(self._row)] = self._row
+            self._row = grown
+        return self._row
+
+    def expected(self, scopes: list[int]) -> Ints:
+        """The numeric series that the baselines of these scopes have: looked at also when nothing of them came."""
+        known = [self._expected[scope] for scope in scopes if scope in self._expected]
+        return np.concatenate(known) if known else np.empty(0, np.int64)

@@ -1,0 +1,191 @@
+"""Windows, scores and baselines as rows for ClickHouse."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.histograms import binned
+from schemas.baselines import Baseline
+from schemas.rows import CLOSED, RowBatch
+from streams.analyse.reference import References
+from streams.analyse.registry import Registry
+from streams.analyse.window import Window
+from streams.windows import cells as cell
+from streams.windows.sums import Folded
+
+Ints = NDArray[np.int64]
+
+CHUNK_ROWS: Final = 1_000
+"""Rows of one message: below a megabyte also with wide histograms."""
+PANES_PER_PART: Final = 512
+"""More than there are panes in the longest window: tells the late panes of one partition apart."""
+
+
+def late_part(source_partition: int, pane_start_ms: int, window_start_ms: int, pane_ms: int) -> int:
+    """The ``part`` of a pane that came after its window closed: one for every pane of every source partition."""
+    return source_partition * PANES_PER_PART + (pane_start_ms - window_start_ms) // pane_ms
+
+
+class RowWriter:
+    """Turns windows into row batches.
+
+    Parameters
+    ----------
+    registry, references
+        What the numbers mean, and which baseline a histogram's bins belong to.
+    """
+
+    def __init__(self, registry: Registry, references: References) -> None:
+        self._registry = registry
+        self._references = references
+
+    def window(self, window: Window, version: int, part: int = CLOSED) -> Iterator[RowBatch]:
+        """The rows of a window: volumes, numeric quantities, categories and counters."""
+        scopes = [s for s in window.rows if window.rows[s] or window.late[s]]
+        start, size_s = window.start_ms, window.size_ms // 1000
+        if scopes:
+            yield from _chunks(
+                "volumes",
+                (
+                    *self._scope_columns(scopes),
+                    *_constant(len(scopes), size_s, start, part, version),
+                    [window.rows[s] for s in scopes],
+                    [window.late[s] for s in scopes],
+                ),
+            )
+        yield from self._numerics(window, version, part)
+        yield from self._categories(window, version, part)
+
+    def scores(self, rows: list[tuple[int, tuple[Any, ...]]]) -> Iterator[RowBatch]:
+        """Rows of ``scores``: (scope number, the columns behind the scope's)."""
+        if rows:
+            columns = [list(column) for column in zip(*(values for _, values in rows), strict=True)]
+            yield from _chunks("scores", (*self._scope_columns([s for s, _ in rows]), *columns))
+
+    def _scope_columns(self, numbers: list[int]) -> tuple[list[str], ...]:
+        known = [scope for scope in map(self._registry.scopes.__getitem__, numbers) if scope is not None]
+        return (
+            [s.family.value for s in known],
+            [s.model for s in known],
+            [s.model_version for s in known],
+            [s.segment for s in known],
+        )
+
+    def _numerics(self, window: Window, version: int, part: int) -> Iterator[RowBatch]:
+        folded = window.fold()
+        count = len(folded.ids)
+        if not count:
+            return
+        keys, counts = self._one_layout(folded)
+        series = cell.series_of(keys)
+        ends = np.searchsorted(series, folded.ids, side="right")
+        starts = np.searchsorted(series, folded.ids, side="left")
+        bins = cell.bins_of(keys).tolist()
+        cells = counts.tolist()
+        is_binned = cell.is_binned(keys)
+        scopes = self._registry.scope_of[folded.ids].tolist()
+        baselines = self._references.baseline
+        layouts = []
+        for scope, first, last in zip(scopes, starts.tolist(), ends.tolist(), strict=True):
+            layouts.append(self._layout(scope, baselines) if first < last and is_binned[first] else "")
+        spans = list(zip(starts.tolist(), ends.tolist(), strict=True))
+        stats = folded.stats
+        yield from _chunks(
+            "numerics",
+            (
+                *self._scope_columns(scopes),
+                [self._registry.names[i] for i in folded.ids.tolist()],
+                *_constant(count, window.size_ms // 1000, window.start_ms, part, version),
+                [window.rows.get(s, 0) for s in scopes],
+                stats[:, 0].astype(np.int64).tolist(),
+                *(stats[:, i].tolist() for i in range(1, 5)),
+                layouts,
+                [bins[a:b] for a, b in spans],
+                [cells[a:b] for a, b in spans],
+            ),
+        )
+
+    def _layout(self, scope: int, baselines: dict[int, Baseline]) -> str:
+        """The baseline whose edges the bins are: the whole's, also for a segment."""
+        own = self._registry.scopes[scope]
+        whole = self._registry.find(own.whole) if own else None
+        baseline = baselines.get(whole) if whole is not None else None
+        return baseline.id if baseline else ""
+
+    def _one_layout(self, folded: Folded) -> tuple[Ints, Ints]:
+        """The cells, with every series in one layout: the LogHistogram part of a mixed one is spread over the bins."""
+        keys, counts = folded.keys, folded.counts
+        is_binned = cell.is_binned(keys)
+        series = cell.series_of(keys)
+        mixed = np.intersect1d(series[is_binned], series[~is_binned])
+        if not len(mixed):
+            return keys, counts
+        inside = np.isin(series, mixed)
+        out_keys, out_counts = [keys[~inside]], [counts[~inside]]
+        for number in mixed.tolist():
+            own = series == number
+            loose, tight = own & ~is_binned, own & is_binned
+            edges = self._references.table.edges[self._references.rows(self._registry.series)[self._edged(number)]]
+            total = binned.from_log(cell.bins_of(keys[loose]), counts[loose], edges)
+            np.add.at(total, cell.bins_of(keys[tight]), counts[tight])
+            used = np.flatnonzero(total)
+            out_keys.append(cell.encode(np.full(len(used), number), used, binned=True))
+            out_counts.append(total[used])
+        joined, sizes = np.concatenate(out_keys), np.concatenate(out_counts)
+        order = np.argsort(joined, kind="stable")
+        return joined[order], sizes[order]
+
+    def _edged(self, number: int) -> int:
+        """The series whose reference has the edges of this one: its own, or its whole's."""
+        own = self._registry.scopes[int(self._registry.scope_of[number])]
+        whole = self._registry.find(own.whole) if own else None
+        return number if whole is None else self._registry.id(whole, self._registry.names[number])
+
+    def _categories(self, window: Window, version: int, part: int) -> Iterator[RowBatch]:
+        for tallies, counter in ((window.texts, False), (window.counters, True)):
+            entries = list(tallies.items())
+            if not entries:
+                continue
+            scopes = self._registry.scope_of[np.array([s for s, _ in entries], np.int64)].tolist()
+            yield from _chunks(
+                "categories",
+                (
+                    *self._scope_columns(scopes),
+                    [self._registry.names[s] for s, _ in entries],
+                    [counter] * len(entries),
+                    *_constant(len(entries), window.size_ms // 1000, window.start_ms, part, version),
+                    [window.rows.get(s, 0) for s in scopes],
+                    [list(counts) for _, counts in entries],
+                    [list(counts.values()) for _, counts in entries],
+                ),
+            )
+
+
+def baseline_rows(baseline: Baseline, version: int) -> Iterator[RowBatch]:
+    """Rows of ``baselines``: one for every quantity, so that whatever is compared with it can be recomputed in SQL."""
+    scope = baseline.scope
+    head = (baseline.id, scope.family.value, scope.model, scope.model_version, scope.segment)
+    shared = (version, baseline.effective_from_ms, baseline.built_from, baseline.rows)
+    nan = float("nan")
+    rows: list[tuple[Any, ...]] = []
+    for q in baseline.numeric:
+        edges = np.frombuffer(q.edges, "<f8").tolist()
+        counts = np.frombuffer(q.counts, "<u4").tolist()
+        moments = (q.count, q.mean, q.m2, q.min, q.max, q.p50, q.p95, q.p99)
+        rows.append((*head, q.name, *shared, *moments, edges, counts, [], []))
+    for part in (*baseline.categories, *baseline.counters):
+        none = (sum(part.counts), nan, nan, nan, nan, nan, nan, nan)
+        rows.append((*head, part.name, *shared, *none, [], [], list(part.values), list(part.counts)))
+    if rows:
+        yield from _chunks("baselines", tuple(list(column) for column in zip(*rows, strict=True)))
+
+
+def _constant(count: int, *values: int) -> tuple[list[int], ...]:
+    return tuple([value] * count for value in values)
+
+
+def _chunks(table: str, columns: tuple[list[Any], ...]) -> Iterator[RowBatch]:
+    for start in range(0, len(columns[0]), CHUNK_ROWS):
+        yield RowBatch(table, tuple(column[start : start + CHUNK_ROWS] for column in columns))

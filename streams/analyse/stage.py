@@ -1,0 +1,198 @@
+"""The analyse stage: fold each partition of ``panes``, send what follows, save the state before the offset."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Final
+
+
+from schemas import baselines as baseline_codec
+from schemas import findings as finding_codec
+from schemas import panes as pane_codec
+from schemas import rows as row_codec
+from schemas.baselines import Baseline
+from schemas.findings import Finding
+from schemas.rows import RowBatch
+from streams.analyse.closing import NEVER
+from streams.analyse.partition import AnalysePartition, Output
+from streams.baselines import BaselineFeed, topic_key
+from streams.clock import Clock
+from streams.metrics import Metrics
+from streams.stage import Batch, Position, TopicPartition
+from streams.state import Sender, StateStore
+
+log = logging.getLogger(__name__)
+
+_ROWS_IN_FLIGHT: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyseTopics:
+    """Where analyse reads and writes."""
+
+    panes: str
+    rows: str
+    findings: str
+    baselines: str
+
+
+@dataclass(slots=True)
+class _Partition:
+    analyse: AnalysePartition
+    committable: Position | None
+    saved_s: float
+    saved_offset: int
+
+
+class AnalyseStage:
+    """Stage 2.
+
+    Parameters
+    ----------
+    topics
+        Where.
+    new_partition
+        Makes the state of a partition, empty.
+    store, producer, feed
+        Snapshots, acknowledged writes, baselines.
+    snapshot_interval_s
+        Between two snapshots: how much is folded again after a crash.
+    metrics, clock
+        What is told, and the pace of snapshots.
+    """
+
+    name = "analyse"
+
+    def __init__(
+        self, topics: AnalyseTopics, new_partition: Callable[[int], AnalysePartition], store: StateStore,
+        producer: Sender, feed: BaselineFeed, snapshot_interval_s: float, metrics: Metrics, clock: Clock,
+    ) -> None:  # fmt: skip
+        self._topics = topics
+        self._new_partition = new_partition
+        self._store, self._producer, self._feed = store, producer, feed
+        self._interval_s = snapshot_interval_s
+        self._metrics, self._clock = metrics, clock
+        self._open: dict[TopicPartition, _Partition] = {}
+        self._revoked: dict[TopicPartition, _Partition] = {}
+        self._sent = 0
+
+    @property
+    def topics(self) -> Sequence[str]:
+        """The topic ``panes``."""
+        return (self._topics.panes,)
+
+    async def start(self) -> None:
+        """Read the baselines: snapshots name them."""
+        await self._feed.start()
+
+    async def stop(self) -> None:
+        """Let go of the baselines."""
+        self._feed.close()
+
+    async def assigned(
+        self, partitions: Mapping[TopicPartition, Position | None]
+    ) -> Mapping[TopicPartition, int | None]:
+        """Load each partition's state; reading goes on at the committed offset."""
+        self._feed.poll()
+        self._open, self._revoked = {}, {}
+        now = self._clock.monotonic_s()
+        for tp, position in partitions.items():
+            analyse = self._new_partition(tp.partition)
+            raw = await self._store.load(_key(tp))
+            if raw is not None:
+                known = {b.id: b for b in self._feed.known}
+                missing = analyse.restore(raw, known)
+                if missing:
+                    log.warning("%s[%d]: baselines %s are gone; their scopes learn anew", *tp, ", ".join(missing))
+            elif position is not None:
+                log.warning(
+                    "%s[%d] was read up to offset %d, but its state is gone from the state topic: starting cold there. "
+                    "Windows that were open are lost to the detectors; baselines in force are taken up again.",
+                    *tp, position.offset,
+                )  # fmt: skip
+            if raw is None:
+                for baseline in self._feed.known:
+                    analyse.offer(baseline)
+            self._open[tp] = _Partition(analyse, position, now, analyse.offset)
+        return {}
+
+    async def process(self, batch: Batch) -> None:
+        """Fold a batch, and send what follows from it."""
+        began = self._clock.monotonic_s()
+        part = self._open[batch.tp]
+        for record in batch.records:
+            message = pane_codec.decode(record.value or b"")
+            for output in part.analyse.take(message, record.offset):
+                self._send(output)
+        if self._sent >= _ROWS_IN_FLIGHT:
+            await self._producer.barrier()
+            self._sent = 0
+        self._tell(batch, part, began)
+        if self._clock.monotonic_s() - part.saved_s >= self._interval_s:
+            await self._save(batch.tp, part)
+
+    async def tick(self) -> None:
+        """Take in baselines from elsewhere, and save the state at the pace of snapshots."""
+        for baseline in self._feed.poll():
+            for part in self._open.values():
+                part.analyse.offer(baseline)
+        now = self._clock.monotonic_s()
+        for tp, part in self._open.items():
+            if part.analyse.offset > part.saved_offset and now - part.saved_s >= self._interval_s:
+                await self._save(tp, part)
+
+    async def revoked(self, partitions: AbstractSet[TopicPartition]) -> None:
+        """Save everything: the next owner goes on at the last message."""
+        self._revoked = {}
+        for tp in partitions:
+            part = self._open.pop(tp, None)
+            if part is not None:
+                if part.analyse.offset > part.saved_offset:
+                    await self._save(tp, part)
+                self._revoked[tp] = part
+            self._metrics.forget_partition(self.name, tp.topic, tp.partition)
+
+    def committable(self) -> Mapping[TopicPartition, Position]:
+        """What the saved states stand for."""
+        parts = (*self._revoked.items(), *self._open.items())
+        return {tp: part.committable for tp, part in parts if part.committable is not None}
+
+    async def _save(self, tp: TopicPartition, part: _Partition) -> None:
+        """Outputs acknowledged, then the state, then the offset: never in another order."""
+        began = self._clock.monotonic_s()
+        await self._producer.barrier()
+        self._sent = 0
+        raw = part.analyse.snapshot()
+        offset = part.analyse.committable()
+        part.saved_offset = part.analyse.offset
+        await self._store.save(_key(tp), raw)
+        part.committable = Position(offset, f"a1;{part.saved_offset}")
+        part.saved_s = self._clock.monotonic_s()
+        self._metrics.snapshot_taken(tp.partition, len(raw), part.saved_s - began)
+
+    def _send(self, output: Output) -> None:
+        self._sent += 1
+        if isinstance(output, RowBatch):
+            self._producer.send(self._topics.rows, row_codec.encode(output), key=output.table.encode())
+        elif isinstance(output, Baseline):
+            self._producer.send(self._topics.baselines, baseline_codec.encode(output), key=topic_key(output))
+        else:
+            if isinstance(output, Finding):
+                self._metrics.findings_emitted(output.detector)
+            self._producer.send(self._topics.findings, finding_codec.encode(output), partition=0)
+
+    def _tell(self, batch: Batch, part: _Partition, began: float) -> None:
+        now = self._clock.monotonic_s()
+        self._metrics.events_read(self.name, batch.topic, batch.partition, len(batch.records))
+        self._metrics.lag(self.name, batch.topic, batch.partition, batch.lag)
+        self._metrics.batch_handled(self.name, len(batch.records), now - began)
+        self._metrics.scopes_tracked(self.name, sum(len(p.analyse.registry.known()) for p in self._open.values()))
+        through = part.analyse.through_ms()
+        if through > NEVER:
+            delay_s = (self._clock.now_ms() - through) / 1000
+            self._metrics.watermark_delay(self.name, batch.topic, batch.partition, delay_s)
+
+
+def _key(tp: TopicPartition) -> str:
+    return f"analyse/{tp.partition}"

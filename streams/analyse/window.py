@@ -1,0 +1,159 @@
+"""A window of all scopes of one family: panes added up, and windows added up to longer ones."""
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.panes import Pane, column
+from schemas.scopes import Family
+from streams.analyse.registry import Registry
+from streams.windows import cells as cell
+from streams.windows.samples import Sample, merge_samples
+from streams.windows.sums import STATS, Folded, Sums
+from streams.windows.tallies import Tallies
+
+Ints = NDArray[np.int64]
+
+
+class Window:
+    """Sums over one span of event time.
+
+    Attributes
+    ----------
+    start_ms, size_ms
+        The span.
+    rows, late
+        Scope → events. A scope is here once a pane of it came, also one without an event on time.
+    """
+
+    def __init__(self, family: Family, start_ms: int, size_ms: int, categories: int) -> None:
+        self.family = family
+        self.start_ms = start_ms
+        self.size_ms = size_ms
+        self.rows: dict[int, int] = {}
+        self.late: dict[int, int] = {}
+        self.texts = Tallies(categories)
+        self.counters = Tallies(categories)
+        self._sums = Sums()
+        self._samples: dict[int, list[Sample]] = {}
+
+    @property
+    def end_ms(self) -> int:
+        """The first ms that is not in the window."""
+        return self.start_ms + self.size_ms
+
+    def add(self, pane: Pane, registry: Registry) -> None:
+        """Add one scope's pane of one source partition."""
+        scope = registry.scope(pane.scope)
+        self.rows[scope] = self.rows.get(scope, 0) + pane.rows
+        self.late[scope] = self.late.get(scope, 0) + pane.late
+        part = pane.numeric
+        if part.names:
+            ids = registry.ids(scope, part.names)
+            stats = column(part.stats, np.float64).reshape(-1, STATS).astype(np.float64)
+            per_series = column(part.cells, np.int32)
+            binned = column(part.binned, np.uint8).astype(bool)
+            keys = cell.encode(np.repeat(ids, per_series), column(part.bins, np.int16), np.repeat(binned, per_series))
+            self._sums.add(ids, stats, keys, column(part.counts, np.uint32).astype(np.int64))
+        for parts, tallies in ((pane.categories, self.texts), (pane.counters, self.counters)):
+            for counted in parts:
+                series = registry.id(scope, counted.name)
+                tallies.add_all(series, zip(counted.values, counted.counts, strict=True))
+        if pane.sample.names and not pane.scope.segment:
+            self._samples.setdefault(scope, []).append(_sample(pane))
+
+    def merge(self, other: "Window") -> None:
+        """Add a shorter window that lies within; its samples stay behind."""
+        for scope, rows in other.rows.items():
+            self.rows[scope] = self.rows.get(scope, 0) + rows
+        for scope, late in other.late.items():
+            self.late[scope] = self.late.get(scope, 0) + late
+        self.texts.merge(other.texts)
+        self.counters.merge(other.counters)
+        self._sums.merge(other.fold())
+
+    def fold(self) -> Folded:
+        """The numeric series: ids ascending, cells ascending."""
+        return self._sums.fold()
+
+    def sample(self, scope: int, rows: int) -> Sample | None:
+        """The rows of lowest hash of a scope, over all source partitions."""
+        parts = self._samples.get(scope)
+        return merge_samples(parts, rows) if parts else None
+
+    def sampled(self) -> list[int]:
+        """The scopes that have a sample."""
+        return list(self._samples)
+
+    def take_samples(self, other: "Window") -> None:
+        """Take over another window's samples too."""
+        for scope, samples in other._samples.items():
+            self._samples.setdefault(scope, []).extend(samples)
+
+    def add_folded(self, folded: Folded) -> None:
+        """Add numeric sums alone."""
+        self._sums.merge(folded)
+
+    def take_sample_of(self, other: "Window", scope: int) -> None:
+        """Take over the sample of one scope of another window."""
+        if scope in other._samples:
+            self._samples.setdefault(scope, []).extend(other._samples[scope])
+
+    def limit_samples(self, rows: int) -> None:
+        """Keep no more than the ``rows`` lowest rows of each scope."""
+        for scope, samples in self._samples.items():
+            if len(samples) > 1:
+                self._samples[scope] = [merge_samples(samples, rows)]
+
+    def replace_cells(self, series: Ints, keys: Ints, counts: Ints) -> None:
+        """Put other histogram cells in the place of those of some series."""
+        self._sums.replace_cells(series.tolist(), keys, counts)
+
+    def to_parts(self) -> dict[str, Any]:
+        """Plain data, for msgpack."""
+        return {
+            "family": self.family.value,
+            "start_ms": self.start_ms,
+            "size_ms": self.size_ms,
+            "rows": self.rows,
+            "late": self.late,
+            "texts": self.texts.to_parts(),
+            "counters": self.counters.to_parts(),
+            "sums": self._sums.to_parts(),
+            "samples": {scope: [_sample_to_parts(s) for s in samples] for scope, samples in self._samples.items()},
+        }
+
+    @classmethod
+    def from_parts(cls, parts: dict[str, Any], categories: int) -> Self:
+        """The window :meth:`to_parts` was taken of."""
+        window = cls(Family(parts["family"]), parts["start_ms"], parts["size_ms"], categories)
+        window.rows, window.late = dict(parts["rows"]), dict(parts["late"])
+        window.texts = Tallies.from_parts(parts["texts"], categories)
+        window.counters = Tallies.from_parts(parts["counters"], categories)
+        window._sums = Sums.from_parts(tuple(parts["sums"]))
+        window._samples = {
+            scope: [_sample_from_parts(s) for s in samples] for scope, samples in parts["samples"].items()
+        }
+        return window
+
+
+def _sample(pane: Pane) -> Sample:
+    part = pane.sample
+    values = np.frombuffer(part.values, "<f4").reshape(-1, len(part.names))
+    hashes = np.frombuffer(part.hashes, "<u8")
+    return Sample(part.names, hashes, np.frombuffer(part.ts_ms, "<i8"), part.event_ids, values)
+
+
+def _sample_to_parts(sample: Sample) -> list[Any]:
+    return [
+        sample.names, sample.hash.tobytes(), sample.ts_ms.tobytes(), sample.event_id, sample.values.tobytes()
+    ]  # fmt: skip
+
+
+def _sample_from_parts(parts: list[Any]) -> Sample:
+    names, hashes, ts_ms, event_id, values = parts
+    return Sample(
+        tuple(names), np.frombuffer(hashes, np.uint64), np.frombuffer(ts_ms, np.int64), tuple(event_id),
+        np.frombuffer(values, np.float32).reshape(-1, len(names)),
+    )  # fmt: skip

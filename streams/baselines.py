@@ -1,0 +1,78 @@
+"""The baselines topic: what the stages hold of it, and how a baseline gets in."""
+
+import logging
+from collections.abc import Iterable
+
+import msgspec
+
+from schemas.baselines import Baseline, decode, encode
+from schemas.scopes import Scope
+from streams.compacted import CompactedReader
+
+log = logging.getLogger(__name__)
+
+
+def topic_key(baseline: Baseline) -> bytes:
+    """The key under which compaction keeps every version of every scope's baseline."""
+    return f"{msgspec.json.encode(baseline.scope).decode()}/{baseline.id}".encode()
+
+
+class BaselineFeed:
+    """Every baseline there is, and then each one as it comes.
+
+    Parameters
+    ----------
+    reader
+        Reads the topic from its beginning.
+    keep_samples
+        Whether the reference samples are kept in memory; only the detectors that are fitted on rows need them.
+    """
+
+    def __init__(self, reader: CompactedReader, *, keep_samples: bool) -> None:
+        self._reader = reader
+        self._keep_samples = keep_samples
+        self._known: dict[bytes, Baseline] = {}
+
+    async def start(self) -> list[Baseline]:
+        """Read everything that is there."""
+        return self._take(await self._reader.read_to_end())
+
+    def poll(self) -> list[Baseline]:
+        """What is new since the last call."""
+        return self._take(self._reader.poll())
+
+    @property
+    def known(self) -> Iterable[Baseline]:
+        """All baselines."""
+        return self._known.values()
+
+    def of(self, scope: Scope) -> list[Baseline]:
+        """All baselines of a scope, by the pane at which they take effect."""
+        return sorted((b for b in self._known.values() if b.scope == scope), key=lambda b: b.effective_from_ms)
+
+    def close(self) -> None:
+        """Let go of the brokers."""
+        self._reader.close()
+
+    def _take(self, records: Iterable[tuple[bytes, bytes | None]]) -> list[Baseline]:
+        fresh = []
+        for key, value in records:
+            if value is None:
+                self._known.pop(key, None)
+                continue
+            try:
+                baseline = decode(value)
+            except msgspec.ValidationError as error:
+                log.error("a baseline under %r cannot be read and is left out: %s", key[:200], error)
+                continue
+            if not self._keep_samples:
+                baseline = msgspec.structs.replace(baseline, sample=b"", sample_names=())
+            if key not in self._known:
+                fresh.append(baseline)
+            self._known[key] = baseline
+        return fresh
+
+
+def message(baseline: Baseline) -> tuple[bytes, bytes]:
+    """(key, value) for the topic."""
+    return topic_key(baseline), encode(baseline)

@@ -1,0 +1,72 @@
+"""What stages ask the brokers beside reading and writing: how many partitions a topic has, and where they end."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from confluent_kafka import IsolationLevel, KafkaException
+from confluent_kafka import TopicPartition as ConfluentPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from streams.errors import UnavailableError
+from streams.stage import TopicPartition
+
+
+class BrokerView:
+    """A few questions to the brokers, each answered from them and not from memory.
+
+    Parameters
+    ----------
+    config
+        librdkafka's settings: ``bootstrap.servers`` and security.
+    timeout_s
+        For one question.
+    """
+
+    def __init__(self, config: Mapping[str, Any], timeout_s: float) -> None:
+        self._admin = AdminClient(dict(config))
+        self._timeout_s = timeout_s
+
+    async def partitions(self, topic: str) -> int:
+        """How many partitions a topic has.
+
+        Raises
+        ------
+        UnavailableError
+            If no broker answers, or the topic does not exist.
+        """
+        try:
+            metadata = await asyncio.to_thread(self._admin.list_topics, topic, self._timeout_s)
+        except KafkaException as error:
+            raise UnavailableError(
+                f"The brokers do not say how many partitions it has: {error.args[0].str()}.", f"topic {topic}",
+                "Check that the brokers are up and that this user may describe the topic.",
+            ) from error  # fmt: skip
+        found = metadata.topics.get(topic)
+        if found is None or found.error is not None:
+            raise UnavailableError("It does not exist.", f"topic {topic}", "Run 'halcyon topics apply'.")
+        return len(found.partitions)
+
+    async def bounds(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        """First offset, and the offset after the last record, of each partition; one that cannot be asked is left out."""
+        wanted = list(partitions)
+        if not wanted:
+            return {}
+        firsts = await self._offsets(wanted, OffsetSpec.earliest())
+        ends = await self._offsets(wanted, OffsetSpec.latest())
+        return {tp: (firsts[tp], ends[tp]) for tp in wanted if tp in firsts and tp in ends}
+
+    async def _offsets(self, wanted: Iterable[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, int]:
+        futures = self._admin.list_offsets(
+            {ConfluentPartition(tp.topic, tp.partition): spec for tp in wanted},
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=self._timeout_s,
+        )
+        found: dict[TopicPartition, int] = {}
+        for asked, future in futures.items():
+            try:
+                answer = await asyncio.to_thread(future.result)
+            except KafkaException:
+                continue
+            found[TopicPartition(asked.topic, asked.partition)] = answer.offset
+        return found

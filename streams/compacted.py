@@ -1,0 +1,106 @@
+"""Reading compacted topics: whole, and then on as they grow. No consumer group: everybody reads everything."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from streams.errors import UnavailableError
+
+_BATCH: Final = 1_000
+_POLL_S: Final = 0.25
+
+
+class CompactedReader:
+    """Reads some partitions of a topic from the beginning.
+
+    Parameters
+    ----------
+    config
+        librdkafka's settings: ``bootstrap.servers`` and security.
+    topic
+        Must exist.
+    partitions
+        Which ones; None for all.
+    timeout_s
+        How long a broker may take to answer.
+    """
+
+    def __init__(
+        self, config: Mapping[str, Any], topic: str, partitions: tuple[int, ...] | None, timeout_s: float
+    ) -> None:
+        self._topic = topic
+        self._timeout_s = timeout_s
+        self._wanted = partitions
+        self._consumer = Consumer(
+            {
+                **config,
+                "group.id": "halcyon-reader",  # librdkafka wants one; nothing is ever committed under it
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "isolation.level": "read_committed",
+                "fetch.message.max.bytes": 16 << 20,
+                "log_level": 3,
+            }
+        )
+        self._ends: dict[int, int] = {}
+
+    async def read_to_end(self) -> list[tuple[bytes, bytes | None]]:
+        """All (key, value) up to the ends as they are now, in order within a partition; value None is a tombstone.
+
+        Raises
+        ------
+        UnavailableError
+            If no broker answers, or the topic does not exist.
+        """
+        return await asyncio.to_thread(self._read_to_end)
+
+    def poll(self) -> list[tuple[bytes, bytes | None]]:
+        """What has come since, without waiting."""
+        return [(m.key() or b"", m.value()) for m in self._messages(0.0)]
+
+    def close(self) -> None:
+        """Let go of the brokers."""
+        self._consumer.close()
+
+    def _read_to_end(self) -> list[tuple[bytes, bytes | None]]:
+        found: list[tuple[bytes, bytes | None]] = []
+        try:
+            open_ends = self._assign()
+            while open_ends:
+                for message in self._messages(_POLL_S):
+                    found.append((message.key() or b"", message.value()))
+                places = self._consumer.position([TopicPartition(self._topic, p) for p in open_ends])
+                open_ends = {p.partition: open_ends[p.partition] for p in places if p.offset < open_ends[p.partition]}
+        except KafkaException as error:
+            raise UnavailableError(
+                f"It cannot be read: {error.args[0].str()}.", f"topic {self._topic}",
+                "Check that the brokers are up, that 'halcyon topics apply' was run, and that this user may read it.",
+            ) from error  # fmt: skip
+        return found
+
+    def _assign(self) -> dict[int, int]:
+        """Start at the beginning; partition → end, of those that hold anything."""
+        wanted = self._wanted
+        if wanted is None:
+            topics = self._consumer.list_topics(self._topic, self._timeout_s).topics
+            wanted = tuple(topics[self._topic].partitions)
+            if not wanted:
+                raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
+        self._consumer.assign([TopicPartition(self._topic, p, OFFSET_BEGINNING) for p in wanted])
+        ends = {}
+        for partition in wanted:
+            low, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), self._timeout_s)
+            if high > low:
+                ends[partition] = high
+        return ends
+
+    def _messages(self, timeout_s: float) -> Iterator[Message]:
+        for message in self._consumer.consume(_BATCH, timeout_s):
+            error = message.error()
+            if error is None:
+                yield message
+            elif error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED):
+                raise KafkaException(error)
+            # What else comes here is passing: librdkafka says it and tries again.
