@@ -612,15 +612,17 @@ async def test_a_worker_that_slept_through_a_rebalance_does_not_turn_offsets_bac
     sleeper = workers(commit_interval_s=3_600.0)
     await until(lambda: sleeper.read() == 50)
     sleeper.process.send_signal(signal.SIGSTOP)
-    broker.send(50)
+    broker.send(50)  # what the sleeper had asked for: it finds this when it wakes, and nothing after it
     other = workers()
     await until(lambda: broker.committed() == {0: (100, "")})
+    broker.send(50)
+    await until(lambda: broker.committed() == {0: (150, "")})
     # The group is empty again when the sleeper wakes: the broker would now take its commit, of generation -1, gladly.
     assert await asyncio.to_thread(other.end, signal.SIGTERM) == 0
     sleeper.process.send_signal(signal.SIGCONT)
     await until(lambda: "revoked" in sleeper.lines())
-    await until(lambda: sleeper.lines().count("assigned 100") == 1)
-    assert broker.committed() == {0: (100, "")}
+    await until(lambda: sleeper.lines().count("assigned 150") == 1)
+    assert broker.committed() == {0: (150, "")}
     assert await asyncio.to_thread(sleeper.end, signal.SIGTERM) == 0
     assert "refused 1" in sleeper.lines()
 
