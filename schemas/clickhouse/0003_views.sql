@@ -7,7 +7,8 @@ SELECT
     sum(v.rows) AS rows, sum(v.late) AS late,
     rows / window_s AS rows_per_s
 FROM {database}.volumes_raw AS v FINAL
-GROUP BY family, model, model_version, segment, window_s, start_ms;
+GROUP BY family, model, model_version, segment, window_s, start_ms
+COMMENT 'events per scope and window';
 
 CREATE OR REPLACE VIEW {database}.windows AS
 SELECT
@@ -62,7 +63,8 @@ FROM
 ANY LEFT JOIN
 (
     SELECT baseline_id, quantity, edges FROM {database}.baselines_raw FINAL WHERE notEmpty(edges)
-) AS b ON w.layout = b.baseline_id AND w.quantity = b.quantity;
+) AS b ON w.layout = b.baseline_id AND w.quantity = b.quantity
+COMMENT 'numeric quantities per window: count, nulls, moments, quantiles, histogram';
 
 CREATE OR REPLACE VIEW {database}.drift AS
 SELECT
@@ -74,7 +76,8 @@ FROM {database}.windows AS w
 SEMI LEFT JOIN
 (
     SELECT baseline_id, quantity, edges, counts FROM {database}.baselines_raw FINAL WHERE notEmpty(edges)
-) AS b ON w.layout = b.baseline_id AND w.quantity = b.quantity;
+) AS b ON w.layout = b.baseline_id AND w.quantity = b.quantity
+COMMENT 'PSI and Wasserstein distance of each window from its baseline';
 
 CREATE OR REPLACE VIEW {database}.categories AS
 SELECT
@@ -93,7 +96,8 @@ FROM
     GROUP BY family, model, model_version, segment, quantity, counter, window_s, start_ms
     SETTINGS optimize_aggregation_in_order = 1
 )
-ARRAY JOIN arrayZip(cells.1, cells.2) AS cell;
+ARRAY JOIN arrayZip(cells.1, cells.2) AS cell
+COMMENT 'how often each value of a categorical quantity or counter came, per window';
 
 CREATE OR REPLACE VIEW {database}.errors AS
 SELECT
@@ -103,35 +107,41 @@ SELECT
     if(rows = 0, NULL, errors / rows) AS error_ratio
 FROM {database}.categories_raw AS c FINAL
 WHERE quantity = 'status' AND counter
-GROUP BY family, model, model_version, segment, window_s, start_ms;
+GROUP BY family, model, model_version, segment, window_s, start_ms
+COMMENT 'events and errors per scope and window';
 
 CREATE OR REPLACE VIEW {database}.scores AS
 SELECT
     family, model, model_version, segment, quantity, detector, window_s, start_ms AS start,
     score, value, baseline, threshold, noise, p_value, rows, firing, baseline_id
-FROM {database}.scores_raw FINAL;
+FROM {database}.scores_raw FINAL
+COMMENT 'what detectors computed, per quantity and window';
 
 CREATE OR REPLACE VIEW {database}.findings AS
 SELECT
     id, family, model, model_version, segment, quantity, detector, kind, window_s, start_ms AS start, since_ms AS since,
     firing, severity, score, value, baseline, threshold, unit, rows, confidence, summary, baseline_id
-FROM {database}.findings_raw FINAL;
+FROM {database}.findings_raw FINAL
+COMMENT 'windows in which a detector held something to be wrong';
 
 CREATE OR REPLACE VIEW {database}.alert_history AS
 SELECT
     id, version AS sequence, fingerprint, status, severity, starts_ms AS starts,
     if(status = 'resolved', ends_ms, NULL) AS ends, updated_ms AS updated,
     family, model, model_version, segment, kind, summary, description, labels, body
-FROM {database}.alerts_raw FINAL;
+FROM {database}.alerts_raw FINAL
+COMMENT 'every event of every alert';
 
 CREATE OR REPLACE VIEW {database}.alerts AS
 SELECT * FROM {database}.alert_history
 ORDER BY sequence DESC, updated DESC
-LIMIT 1 BY id;
+LIMIT 1 BY id
+COMMENT 'the last event of each alert: what is so now';
 
 CREATE OR REPLACE VIEW {database}.baselines AS
 SELECT
     baseline_id, family, model, model_version, segment, quantity, effective_from_ms AS effective_from, built_from, rows,
     count, mean, if(count < 2, NULL, sqrt(m2 / (count - 1))) AS stddev, min, max, p50, p95, p99, m2,
     edges, counts, values, value_counts
-FROM {database}.baselines_raw FINAL;
+FROM {database}.baselines_raw FINAL
+COMMENT 'what windows are compared with, per quantity';

@@ -20,6 +20,7 @@ from streams.config.sections import ClickHouseSettings
 from streams.sinks.errors import REASONS, ClickHouseRefusedError, ClickHouseUnavailableError, Reason, insert_error
 
 _CONNECT_TIMEOUT_S: Final = 10
+_UNKNOWN_DATABASE: Final = 81
 # What clickhouse-connect lets through when a Python value does not fit its column.
 _UNFIT: Final = (TypeError, ValueError, OverflowError, AttributeError, struct.error)
 _INSERT: Final[Mapping[str, Any]] = {
@@ -160,7 +161,9 @@ class ClickHouse:
                 reason = REASONS.get(error.code, Reason.OTHER)
                 if reason in _BUSY:
                     raise ClickHouseUnavailableError(_said(error), self.where, reason, error.code) from error
-                todo = _TODO.get(reason, "")
+                todo = (
+                    "Run 'halcyon migrate' to create it." if error.code == _UNKNOWN_DATABASE else _TODO.get(reason, "")
+                )
                 raise ClickHouseRefusedError(_said(error), self.where, reason, error.code, todo) from error
 
     def _connected(self) -> Client:

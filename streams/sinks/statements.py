@@ -12,6 +12,22 @@ _TOKEN = re.compile(
 )
 
 
+_FIRST_WORD = re.compile(r"[\s(]*(\w+)")
+_WITH_RESULT = frozenset({"SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXISTS", "EXPLAIN", "CHECK", "FROM"})
+
+
+def returns_rows(statement: str) -> bool:
+    """Whether a statement, without comments, answers with rows.
+
+    Examples
+    --------
+    >>> returns_rows("(SELECT 1)"), returns_rows("show tables"), returns_rows("DROP TABLE t")
+    (True, True, False)
+    """
+    first = _FIRST_WORD.match(statement)
+    return first is not None and first[1].upper() in _WITH_RESULT
+
+
 def split_statements(text: str) -> tuple[list[str], str]:
     r"""Split SQL at the semicolons that stand outside quotes and comments.
 
