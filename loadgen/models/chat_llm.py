@@ -37,7 +37,7 @@ def answer_times(
 class ChatLlm:
     """A chat assistant on a GPU fleet. The context grows with the turn of the conversation."""
 
-    rate_per_s: float = 12.0
+    rate_per_s: float = 24.0
     version: str = "llama-70b-2"
     name: str = "chat-llm"
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from streams.cli.stack import Stack
     from streams.config import Settings
 
-_SETTINGS: Final = {"topics": {"partitions": 4}}
-"""An hour in two minutes is small traffic: fewer partitions cost less to start and to poll."""
 _DRAIN_S: Final = 30.0
 _SETTLE_S: Final = 3.0
 _TAIL_LINES: Final = 12
@@ -104,10 +102,19 @@ def _settings(folder: Path) -> "Settings":
     """The demo's own settings, in a file for the workers too: a halcyon.yaml nearby does not change what it shows."""
     import yaml
 
+    from loadgen.scenarios import LATENCY_LIMIT_MS
     from streams.config import load_settings
 
+    limit = {"model": "chat-llm", "limit_ms": LATENCY_LIMIT_MS}
+    knobs = {
+        # Small traffic: fewer partitions cost less to start and to poll.
+        "topics": {"partitions": 4},
+        # Event time runs thirty times as fast: a baseline's way to ingest takes as many times longer in it.
+        "baseline": {"lead_s": 240},
+        "detect": {"latency_limit": {"minutes": 3, "limits": [limit]}},
+    }
     file = folder / "halcyon.yaml"
-    file.write_text(yaml.safe_dump(_SETTINGS), encoding="utf-8")
+    file.write_text(yaml.safe_dump(knobs), encoding="utf-8")
     return load_settings(file, env={})
 
 
