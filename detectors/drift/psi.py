@@ -1,9 +1,11 @@
 r"""Population stability index of a feature or score against its baseline.
 
 $PSI = \sum_g (p_g - q_g) \ln(p_g / q_g)$ over groups of the baseline's quantile bins. Bins are joined with their right
-neighbours until a group expects at least five events on either side; what fell where the baseline has nothing (under,
-over, or in a gap between its values) is a group of its own. Each side is smoothed towards the pooled shares with one
-pseudo-event per group, so that an empty group is no infinity and a small window no sensation.
+neighbours until a group expects at least five events on either side; what fell where the baseline has nothing or a
+single value (under, over, or in a gap between its values) is a group of its own, with one event granted to the
+baseline: by Good and Turing's estimate its singletons are as many as what it has not seen. The smaller side gets one
+pseudo-event per group and the larger as many in proportion, so that an empty group is no infinity and shares
+stay comparable.
 
 Under no change $PSI \approx \chi^2_{G-1} (1/N + 1/M)$: that gives the noise bound, the p-value, and the reference.
 
@@ -68,21 +70,19 @@ def psi(cur: NDArray[np.integer], ref: NDArray[np.integer], min_expected: float 
 
 def _psi_block(c: Floats, r: Floats, min_expected: float) -> tuple[Floats, Ints]:
     N, M = c.sum(axis=0), r.sum(axis=0)
-    known = r > 0
-    novel = np.where(known, 0.0, c).sum(axis=0)
-    c *= known
+    known = r > 1
+    rare_c, rare_r = np.where(known, 0.0, c).sum(axis=0), np.where(known, 0.0, r).sum(axis=0) + 1
+    c, r, M = c * known, r * known, M + 1
     least = min_expected * np.maximum(1, M / N)
     sparse = np.flatnonzero((known & (r < least)).any(axis=0))
     if len(sparse):
         c[:, sparse], r[:, sparse] = _joined(c[:, sparse], r[:, sparse], least[sparse])
-    c, r = np.vstack((c, novel)), np.vstack((r, np.zeros(len(novel))))
+    c, r = np.vstack((c, rare_c)), np.vstack((r, rare_r))
     used = (c + r) > 0
     groups = used.sum(axis=0)
-    pooled = (c + r) * (groups / (N + M))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        p, q = (c + pooled) / (N + groups), (r + pooled) / (M + groups)
-        terms = (p - q) * np.log(p / q)
-    return np.where(used, terms, 0.0).sum(axis=0), groups
+    less = np.minimum(N, M)
+    p, q = (c + N / less) / (N * (1 + groups / less)), (r + M / less) / (M * (1 + groups / less))
+    return np.where(used, (p - q) * np.log(p / q), 0.0).sum(axis=0), groups
 
 
 def _joined(c: Floats, r: Floats, least: Floats) -> tuple[Floats, Floats]:
