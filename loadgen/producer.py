@@ -225,12 +225,16 @@ class KafkaSink:
         """
         while len(self._producer) + len(messages) > _QUEUE_MESSAGES and len(self._producer):
             self._producer.poll(0.05)
-        batch = [{"key": m.key, "value": m.value, "partition": next(self._next_partition)} for m in messages]
-        queued = self._producer.produce_batch(self.topic, batch, on_delivery=self._delivered)
+        # A batch goes to one partition: the client does not look at partitions of its single messages.
+        batches: dict[int, list[dict[str, Any]]] = {}
+        for message in messages:
+            batches.setdefault(next(self._next_partition), []).append({"key": message.key, "value": message.value})
+        for partition, batch in batches.items():
+            queued = self._producer.produce_batch(self.topic, batch, partition, on_delivery=self._delivered)
+            if queued < len(batch):
+                error = next(message["_error"] for message in batch if "_error" in message)
+                raise LoadError(f"a message for topic {self.topic} was refused: {error}")
         self._producer.poll(0)
-        if queued < len(batch):
-            error = next(message["_error"] for message in batch if "_error" in message)
-            raise LoadError(f"a message for topic {self.topic} was refused: {error}")
         self._check()
 
     def close(self) -> None:
