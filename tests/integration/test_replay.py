@@ -65,7 +65,7 @@ def test_every_row_arrives_once_in_time_order_and_partitions_advance_together(
     assert run(arguments(events)) == 0
     partitions = read_back(broker.bootstrap, topic_prefix + "predictions")
     ids = [event["event_id"] for partition in partitions for event in partition]
-    assert sorted(ids) == sorted(f"events-{row}" for row in range(1, ROWS + 1))
+    assert sorted(map(str, ids)) == sorted(f"events-{row}" for row in range(1, ROWS + 1))
     for partition in partitions:
         times = [int(str(event["ts_ms"])) for event in partition]
         assert times == sorted(times)
