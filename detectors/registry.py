@@ -106,6 +106,9 @@ REGISTRY: Final[dict[str, Spec]] = {
     ),
 }
 
+PARAMS: Final[dict[str, type[msgspec.Struct]]] = {kind: spec.params for kind, spec in REGISTRY.items()}
+"""Detector kind → the type of its parameters."""
+
 
 def make(kind: str, params: Mapping[str, object] | msgspec.Struct | None = None) -> Detector:
     """A new detector.

@@ -153,6 +153,16 @@ class Metrics:
         """Set how far the watermark of a partition trails the clock."""
         self._watermark_delay.labels(stage, topic, partition).set(delay_s)
 
+    def worst_watermark_delay_s(self, stage: str) -> float | None:
+        """Return the largest delay of a stage's partitions; None while none is known."""
+        delays = [
+            sample.value
+            for metric in self._watermark_delay.collect()
+            for sample in metric.samples
+            if sample.labels["stage"] == stage
+        ]
+        return max(delays, default=None)
+
     def committed(self, stage: str, topic: str, partition: int, offset: int, at_s: float) -> None:
         """Record a commit that succeeded at Unix time ``at_s``."""
         self._committed.labels(stage, topic, partition).set(offset)

@@ -5,7 +5,7 @@ the marker. Whoever dies half-way leaves the former snapshot whole.
 """
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -68,16 +68,17 @@ class KafkaStateStore:
     Parameters
     ----------
     topic, partitions
-        The topic and how many partitions it has.
+        The topic, and how to learn how many partitions it has.
     producer
         Sends the chunks.
     new_reader
         Makes the reader for :meth:`load`.
     """
 
-    def __init__(self, topic: str, partitions: int, producer: Sender, new_reader: NewReader) -> None:
+    def __init__(self, topic: str, partitions: Callable[[], Awaitable[int]], producer: Sender, new_reader: NewReader) -> None:
         self._topic = topic
-        self._partitions = partitions
+        self._count_partitions = partitions
+        self._partitions = 0
         self._producer = producer
         self._new_reader = new_reader
         self._generation: dict[str, int] = {}
@@ -90,7 +91,7 @@ class KafkaStateStore:
         HalcyonError
             If the marker is there and chunks are missing or damaged: the state must not be guessed.
         """
-        reader = self._new_reader(self._partition(key))
+        reader = self._new_reader(await self._partition(key))
         try:
             records = await reader.read_to_end()
         finally:
@@ -117,7 +118,7 @@ class KafkaStateStore:
         """Save a snapshot: chunks into the free slot, then the marker."""
         generation = self._generation.get(key, 0) + 1
         slot = generation % 2
-        partition = self._partition(key)
+        partition = await self._partition(key)
         pieces = [raw[i : i + CHUNK_BYTES] for i in range(0, len(raw), CHUNK_BYTES)]
         for place, piece in enumerate(pieces):
             self._producer.send(self._topic, piece, key=_chunk_key(key, slot, place), partition=partition)
@@ -127,7 +128,9 @@ class KafkaStateStore:
         await self._producer.barrier()
         self._generation[key] = generation
 
-    def _partition(self, key: str) -> int:
+    async def _partition(self, key: str) -> int:
+        if not self._partitions:
+            self._partitions = await self._count_partitions()
         return zlib.crc32(key.encode()) % self._partitions
 
 

@@ -58,12 +58,6 @@ class RowWriter:
         yield from self._numerics(window, version, part)
         yield from self._categories(window, version, part)
 
-    def scores(self, rows: list[tuple[int, tuple[Any, ...]]]) -> Iterator[RowBatch]:
-        """Rows of ``scores``: (scope number, the columns behind the scope's)."""
-        if rows:
-            columns = [list(column) for column in zip(*(values for _, values in rows), strict=True)]
-            yield from _chunks("scores", (*self._scope_columns([s for s, _ in rows]), *columns))
-
     def _scope_columns(self, numbers: list[int]) -> tuple[list[str], ...]:
         known = [scope for scope in map(self._registry.scopes.__getitem__, numbers) if scope is not None]
         return (

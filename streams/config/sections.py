@@ -160,7 +160,11 @@ class BaselineSettings(Section):
         le=86_400,
         description="Event time from learning a baseline to its first use: all partitions switch at the same pane.",
     )
-    max_rows: int = Field(5000, ge=100, le=100_000, description="Rows of the reference sample.")
+    max_rows: int = Field(2000, ge=100, le=5000, description="Rows of the reference sample.")
+    sampled_models: Names = Field(
+        ("*fraud*",),
+        description="Models whose rows are compared with the reference sample, to find outliers; patterns with `*`.",
+    )
 
 
 class DecisionSettings(Section):
@@ -169,7 +173,7 @@ class DecisionSettings(Section):
     k: int = Field(3, ge=1, le=100, description="Windows of the last `m` that must exceed the threshold.")
     m: int = Field(5, ge=1, le=100, description="Windows looked back on.")
     fdr_ratio: float = Field(
-        0.05, gt=0, lt=1, description="False discoveries allowed among the quantities of a scope (Benjamini–Hochberg)."
+        0.01, gt=0, lt=1, description="False discoveries allowed among the quantities of a scope (Benjamini–Hochberg)."
     )
     bad_events_ratio: float = Field(
         0.5, gt=0, le=1, description="Share of rejected events that raises a finding by itself."

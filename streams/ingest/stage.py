@@ -14,6 +14,7 @@ from schemas.codecs import DECODERS, Limits
 from schemas.columns import DeadLetter, Decoded
 from schemas.panes import Pane, Watermark
 from schemas.scopes import Family
+from streams import dead_letters
 from streams.baselines import BaselineFeed
 from streams.binnings import BinningIndex
 from streams.clock import Clock
@@ -239,16 +240,7 @@ class IngestStage:
             self._send(message, partition)
 
     def _bury(self, batch: Batch, record: ConsumerRecord[bytes, bytes], dead: DeadLetter) -> None:
-        headers = [
-            ("halcyon_topic", batch.topic.encode()),
-            ("halcyon_partition", str(batch.partition).encode()),
-            ("halcyon_offset", str(record.offset).encode()),
-            ("halcyon_timestamp_ms", str(record.timestamp).encode()),
-            ("halcyon_reason", dead.reason.value.encode()),
-            ("halcyon_message", dead.message.encode("utf-8", "replace")[:2000]),
-            ("halcyon_events", str(dead.events).encode()),
-            *record.headers,
-        ]
+        headers = dead_letters.headers(record, dead.reason.value, dead.message, dead.events)
         self._producer.send(self._topics.dead_letters, record.value, key=record.key, headers=headers)
         self._metrics.dead_lettered(batch.topic, dead.reason.value, dead.events)
 

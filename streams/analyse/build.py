@@ -1,0 +1,66 @@
+"""Puts the analyse stage together out of the settings."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from detectors.registry import REGISTRY
+from schemas.topics import TopicName
+from streams.analyse.bench import DetectorBench, rules_of
+from streams.analyse.learner import LearnRules
+from streams.analyse.partition import AnalysePartition, AnalyseRules
+from streams.analyse.stage import AnalyseStage, AnalyseTopics
+from streams.baselines import BaselineFeed
+from streams.clock import Clock
+from streams.config import Settings
+from streams.metrics import Metrics
+from streams.state import Sender, StateStore
+
+
+def analyse_stage(
+    settings: Settings, clock: Clock, metrics: Metrics, producer: Sender, store: StateStore, feed: BaselineFeed
+) -> AnalyseStage:
+    """The stage that turns panes into windows, scores and findings."""
+    prefix = settings.kafka.topic_prefix
+    topics = AnalyseTopics(
+        prefix + TopicName.PANES, prefix + TopicName.ROWS, prefix + TopicName.FINDINGS, prefix + TopicName.BASELINES
+    )
+    rules, params, decision = analyse_rules(settings), detector_params(settings), settings.decision
+
+    def new_partition(number: int) -> AnalysePartition:
+        bench = DetectorBench(
+            params,
+            rules_of(decision.k, decision.m),
+            decision.fdr_ratio,
+            settings.baseline.sampled_models,
+            metrics,
+            clock,
+        )
+        return AnalysePartition(number, rules, bench)
+
+    return AnalyseStage(topics, new_partition, store, producer, feed, settings.snapshot_interval_s, metrics, clock)
+
+
+def analyse_rules(settings: Settings) -> AnalyseRules:
+    """Sizes and caps, from the settings."""
+    learn = settings.baseline
+    return AnalyseRules(
+        pane_ms=settings.time.pane_s * 1000,
+        scopes=settings.caps.scopes,
+        categories=settings.caps.categories_per_feature,
+        sample_rows=settings.caps.sample_rows,
+        learn=LearnRules(
+            rows=learn.min_rows, panes=learn.min_panes, max_rows=learn.max_rows, lead_ms=learn.lead_s * 1000
+        ),
+    )
+
+
+def detector_params(settings: Settings) -> dict[str, Mapping[str, Any]]:
+    """What ``detect`` says, and what other sections say about detectors."""
+    params: dict[str, Mapping[str, Any]] = dict(settings.detect)
+    decision = settings.decision
+    bad = {"floor_ratio": decision.bad_events_ratio, "min_events": decision.bad_events_min}
+    params["bad_input"] = {**bad, **settings.detect.get("bad_input", {})}
+    unknown = set(params) - set(REGISTRY)
+    if unknown:
+        raise KeyError(f"no detectors {', '.join(sorted(unknown))}")
+    return params

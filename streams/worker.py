@@ -1,0 +1,234 @@
+"""A worker: one process that runs one stage, or several side by side, with its metrics and health pages."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from schemas.topics import TopicName
+from streams import dead_letters
+from streams.alert.build import alert_stage
+from streams.analyse.build import analyse_stage
+from streams.baselines import BaselineFeed
+from streams.broker import BrokerView
+from streams.clock import Clock, SystemClock
+from streams.compacted import CompactedReader
+from streams.config import Settings
+from streams.errors import ConfigError
+from streams.health import Health, HealthServer, StageStatus, judge
+from streams.ingest.build import ingest_stage
+from streams.logs import configure_logging
+from streams.metrics import Metrics
+from streams.producer import Producer
+from streams.runner import serve
+from streams.stage import Stage
+from streams.state import KafkaStateStore
+from streams.transport import StageApp, build_app
+from streams.wire import TransportSettings
+from streams.write.build import write_stage
+from streams.write.load import Rejected
+
+log = logging.getLogger(__name__)
+
+STAGES: Final = ("ingest", "analyse", "alert", "write")
+_TELL_S: Final = 1.0
+_PRODUCER_BYTES: Final = 14 << 20
+
+
+@dataclass(slots=True)
+class _Parts:
+    """What the stages of one process share, and how they are told apart."""
+
+    settings: Settings
+    clock: Clock
+    metrics: Metrics
+    producers: list[Producer] = field(default_factory=list)
+
+    @property
+    def kafka(self) -> dict[str, Any]:
+        """librdkafka's settings."""
+        return {"bootstrap.servers": self.settings.kafka.bootstrap_servers}
+
+    def topic(self, name: TopicName) -> str:
+        """A topic's full name."""
+        return self.settings.kafka.topic_prefix + name
+
+    def producer(self) -> Producer:
+        """A producer of one stage's own: its barrier waits for nobody else's messages."""
+        producer = Producer(
+            self.settings.kafka.bootstrap_servers,
+            client_id=self.settings.kafka.client_id,
+            max_message_bytes=_PRODUCER_BYTES,
+        )
+        self.producers.append(producer)
+        return producer
+
+    def feed(self, *, keep_samples: bool) -> BaselineFeed:
+        """All baselines."""
+        timeout_s = self.settings.kafka.request_timeout_s
+        reader = CompactedReader(self.kafka, self.topic(TopicName.BASELINES), None, timeout_s)
+        return BaselineFeed(reader, keep_samples=keep_samples)
+
+    def store(self, producer: Producer) -> KafkaStateStore:
+        """The state topic."""
+        topic, timeout_s = self.topic(TopicName.STATE), self.settings.kafka.request_timeout_s
+        brokers = BrokerView(self.kafka, timeout_s)
+
+        def reader(partition: int) -> CompactedReader:
+            return CompactedReader(self.kafka, topic, (partition,), timeout_s)
+
+        return KafkaStateStore(topic, lambda: brokers.partitions(topic), producer, reader)
+
+
+def _ingest(parts: _Parts) -> Stage:
+    brokers = BrokerView(parts.kafka, parts.settings.kafka.request_timeout_s)
+    feed = parts.feed(keep_samples=False)
+    return ingest_stage(parts.settings, parts.clock, parts.metrics, parts.producer(), brokers, feed)
+
+
+def _analyse(parts: _Parts) -> Stage:
+    producer = parts.producer()
+    feed = parts.feed(keep_samples=False)
+    return analyse_stage(parts.settings, parts.clock, parts.metrics, producer, parts.store(producer), feed)
+
+
+def _alert(parts: _Parts) -> Stage:
+    producer = parts.producer()
+    return alert_stage(parts.settings, parts.clock, parts.metrics, producer, parts.store(producer))
+
+
+def _write(parts: _Parts) -> Stage:
+    producer = parts.producer()
+
+    async def bury(rejected: Rejected) -> None:
+        record, reason = rejected.record, rejected.reason.value
+        told = dead_letters.headers(record, reason, rejected.message)
+        producer.send(parts.topic(TopicName.DEAD_LETTERS), record.value, key=record.key, headers=told)
+        await producer.barrier()
+        parts.metrics.dead_lettered(record.topic, reason)
+
+    return write_stage(parts.settings, parts.clock, parts.metrics, bury)
+
+
+_MAKERS: Final[dict[str, Callable[[_Parts], Stage]]] = {
+    "ingest": _ingest,
+    "analyse": _analyse,
+    "alert": _alert,
+    "write": _write,
+}
+
+
+def run_worker(settings: Settings, stages: Sequence[str]) -> int:
+    """Run stages in this process until SIGTERM or SIGINT.
+
+    Parameters
+    ----------
+    settings
+        All knobs.
+    stages
+        Names out of ``STAGES``; each is a member of its own consumer group.
+
+    Returns
+    -------
+    int
+        0 after a signal and a stop in good order, 1 after a failure.
+
+    Raises
+    ------
+    ConfigError
+        If a stage is unknown.
+    """
+    unknown = [name for name in stages if name not in STAGES]
+    if unknown or not stages:
+        raise ConfigError(f"There is no stage {', '.join(unknown) or 'named'}.", "--stage", f"Give {', '.join(STAGES)}.")
+    configure_logging(settings.logging)
+    return asyncio.run(_run(settings, tuple(dict.fromkeys(stages))))
+
+
+async def _run(settings: Settings, stages: tuple[str, ...]) -> int:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    parts = _Parts(settings, SystemClock(), Metrics())
+    apps = [_app(name, parts) for name in stages]
+    ready_file = Path(settings.web.ready_file) if settings.web.ready_file else None
+    pages = HealthServer(
+        parts.metrics.registry,
+        lambda: _health(apps, parts),
+        settings.web.host,
+        settings.web.port,
+        ready_file,
+    )
+    await pages.start()
+    telling = asyncio.create_task(_tell(apps, parts))
+    try:
+        return await serve(apps, stop)
+    finally:
+        telling.cancel()
+        await pages.stop()
+        for producer in parts.producers:
+            await producer.close()
+
+
+def _app(name: str, parts: _Parts) -> StageApp:
+    stage = _MAKERS[name](parts)
+    kafka = parts.settings.kafka
+    app = build_app(
+        stage,
+        settings=TransportSettings(
+            bootstrap_servers=kafka.bootstrap_servers,
+            group_id=f"{kafka.topic_prefix}{kafka.client_id}-{name}",
+            client_id=f"{kafka.client_id}-{name}",
+            fetch_max_bytes=kafka.fetch_max_bytes,
+            max_partition_fetch_bytes=kafka.max_partition_fetch_bytes,
+            fetch_max_wait_ms=kafka.fetch_max_wait_ms,
+            buffer_bytes=kafka.buffer_bytes,
+            commit_interval_s=parts.settings.commit_interval_s,
+            session_timeout_s=kafka.session_timeout_s,
+        ),
+        clock=parts.clock,
+    )
+    if hasattr(stage, "committed"):
+        stage.committed = app.delivery.ledger.committed
+    return app
+
+
+def _health(apps: Sequence[StageApp], parts: _Parts) -> Health:
+    now = parts.clock.monotonic_s()
+    return judge(tuple(_status(app, now, parts) for app in apps), parts.settings.health)
+
+
+def _status(app: StageApp, now_s: float, parts: _Parts) -> StageStatus:
+    progress, lag = app.delivery.progress, sum(app.delivery.claims.lags().values())
+    committed = progress.committed_s
+    return StageStatus(
+        stage=app.stage.name,
+        tick_age_s=now_s - progress.tick_s,
+        assigned_partitions=len(app.delivery.held),
+        lag_events=lag,
+        watermark_delay_s=parts.metrics.worst_watermark_delay_s(app.stage.name),
+        commit_age_s=now_s - committed if committed is not None and lag else None,
+    )
+
+
+async def _tell(apps: Sequence[StageApp], parts: _Parts) -> None:
+    """Keep the gauges that nobody else keeps: commits and lags."""
+    refused: dict[str, int] = {}
+    while True:
+        await asyncio.sleep(_TELL_S)
+        for app in apps:
+            name, delivery = app.stage.name, app.delivery
+            if delivery.progress.committed_s is not None:
+                at_s = (parts.clock.now_ms() / 1000) - (parts.clock.monotonic_s() - delivery.progress.committed_s)
+                for tp, position in delivery.ledger.committed().items():
+                    if position is not None:
+                        parts.metrics.committed(name, tp.topic, tp.partition, position.offset, at_s)
+            for tp, lag in delivery.claims.lags().items():
+                parts.metrics.lag(name, tp.topic, tp.partition, lag)
+            failed = delivery.counters.commits_refused + delivery.counters.commits_late
+            for _ in range(failed - refused.get(name, 0)):
+                parts.metrics.commit_failed(name, app.stage.topics[0])
+            refused[name] = failed
