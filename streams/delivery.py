@@ -126,6 +126,7 @@ class Delivery:
             claim.advance(fetched)
             self.counters.batches += 1
             self.counters.records += len(fetched.records)
+            self.counters.offsets_skipped += fetched.records[0].offset - fetched.start
             self.progress.delivered_s = self._clock.monotonic_s()
             return 0.0
 

@@ -48,8 +48,7 @@ TICK_S = 0.25
 RECORD_OVERHEAD_BYTES = 400
 """What a record takes in memory beside its value: the object, its numbers and its key; measured, rounded up."""
 NEVER_FULL = 1 << 30
-"""Faust cancels its own fetcher when a rebalance finds a stream's queue full; memory is bounded in Delivery instead."""
-
+"""Faust cancels its own fetcher when a rebalance finds a stream's queue full; memory is bounded by Buffer instead."""
 
 FAUST_LOG = logging.getLogger("faust.halcyon")
 """Faust logs each service under its module; ours would speak as loudly as the rest of this package."""
@@ -64,7 +63,7 @@ class _DaemonThread(WorkerThread):
 
 
 class BatchThread(driver.AIOKafkaConsumerThread):
-    """The thread that owns the Kafka client. It implements :class:`~streams.delivery.Wire`.
+    """The thread that owns the Kafka client. It implements :class:`~streams.wire.Wire`.
 
     ``_chains`` is written in this thread alone: for each claimed partition its epoch, and the offset up to which it was
     read. What a fetch returns starts where the last one ended; that is how a batch knows the stretch it stands for.
@@ -92,8 +91,8 @@ class BatchThread(driver.AIOKafkaConsumerThread):
             session_timeout_ms=int(settings.session_timeout_s * 1_000),
             heartbeat_interval_ms=int(settings.session_timeout_s * 1_000 / 3),
             rebalance_timeout_ms=int(settings.rebalance_timeout_s * 1_000),
-            max_poll_interval_ms=24
-            * 3_600_000,  # a stage that waits for a database is alive; /healthz sees one that hangs
+            # A stage that waits for a database is alive; one that hangs is seen by its health page.
+            max_poll_interval_ms=24 * 3_600_000,
             partition_assignment_strategy=(RoundRobinPartitionAssignor,),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -385,7 +384,7 @@ def build_app(stage: Stage, *, settings: TransportSettings, clock: Clock | None 
     Returns
     -------
     StageApp
-        To be given to :func:`run_apps` or :func:`serve`.
+        To be given to :func:`~streams.runner.run_apps` or :func:`~streams.runner.serve`.
     """
     app = StageApp(stage, settings, clock or SystemClock())
     deliver = app.delivery.deliver

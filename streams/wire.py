@@ -165,7 +165,9 @@ class Counters:
     """Not answered in time, and tried again."""
     commits_refused: int = 0
     offsets_lost: int = 0
-    """Deleted by retention before they were read."""
+    """Committed to, but deleted by retention before they were read; known when a partition is taken over."""
+    offsets_skipped: int = 0
+    """Holes between batches: compaction, markers of transactions, or retention overtaking a worker that is behind."""
 
 
 @dataclass(slots=True)

@@ -23,8 +23,10 @@ def records(tp: TopicPartition, start: int, end: int) -> list[Any]:
     return [ConsumerRecord(*tp, offset, 0, 0, None, b"v", None, -1, 1, ()) for offset in range(start, end)]
 
 
-def fetched(start: int, end: int, epoch: int = 1, tp: TopicPartition = TP, size_bytes: int = 100) -> Fetched:
-    return Fetched(tp, records(tp, start, end), start, end, epoch, highwater=end + 5, size_bytes=size_bytes)
+def fetched(
+    start: int, end: int, epoch: int = 1, tp: TopicPartition = TP, size_bytes: int = 100, holes: int = 0
+) -> Fetched:
+    return Fetched(tp, records(tp, start + holes, end), start, end, epoch, highwater=end + 5, size_bytes=size_bytes)
 
 
 async def until(reached: Callable[[], bool]) -> None:
@@ -153,6 +155,14 @@ async def test_a_missing_batch_makes_the_consumer_go_back(on: Setup) -> None:
     await on.delivery.deliver(fetched(10, 30, epoch=2))
     assert on.stage.offsets() == [(0, 9), (10, 29)]
     assert on.delivery.counters.rewinds == 1
+
+
+async def test_holes_in_the_offsets_are_no_missing_batch_but_are_counted(on: Setup) -> None:
+    await on.delivery.assign({TP}, 1)
+    await on.delivery.deliver(fetched(0, 10))
+    await on.delivery.deliver(fetched(10, 20, holes=4))  # compacted away
+    assert on.stage.offsets() == [(0, 9), (14, 19)]
+    assert (on.delivery.counters.rewinds, on.delivery.counters.offsets_skipped) == (0, 4)
 
 
 async def test_a_batch_missing_at_the_end_of_a_quiet_topic_is_found_by_ticks(on: Setup) -> None:
