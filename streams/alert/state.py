@@ -55,7 +55,7 @@ class Track(msgspec.Struct):
 
     ``status`` is that of the last recorded event; ``told`` whether receivers think that it fires. ``said_rank``,
     ``said_kinds`` and ``said_tops`` are what was said in this episode, last at ``recorded_ms``; ``lasting`` the worst
-    member that has ended in it, from which a resolve is told; ``recent`` those that ended a short while ago, by the time they did.
+    member that has ended in it, from which a resolve is told; ``recent`` those that ended a short while ago.
     ``dirty_ms`` is the event time of what has not been evaluated yet, None when all has. ``overflow`` counts members
     that found no room.
     """
