@@ -35,7 +35,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     kind: ControlKind
     id: str = ""
-    matchers: list[Matcher] | dict[str, str] = msgspec.field(default_factory=dict)
+    matchers: list[Matcher] | dict[str, str] = msgspec.field(default_factory=list)
     starts_ms: Annotated[TimeMs, Meta(description="Null: from now on.")] | None = None
     ends_ms: Annotated[TimeMs, Meta(description="Null: for good.")] | None = None
     author: str = ""

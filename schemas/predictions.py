@@ -9,7 +9,7 @@ from schemas.common import NonNegative, TimeMs, Value
 
 
 class GenAi(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """What only generative models have. The fields are OpenTelemetry's ``gen_ai.*`` attributes (see ``schemas.names``)."""
+    """What only generative models have: OpenTelemetry's ``gen_ai.*`` attributes (``schemas.names`` tells which)."""
 
     operation_name: str | None = None
     provider_name: str | None = None

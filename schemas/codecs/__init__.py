@@ -1,8 +1,8 @@
 """Decoders from messages to columns, and encoders for producers and tests."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Protocol
 
 from schemas.codecs import families
 from schemas.codecs.batch import decode
@@ -55,10 +55,10 @@ def decode_predictions(
 
     Examples
     --------
-    >>> one = b'{"ts_ms": 1767225600000, "model": "cards", "latency_ms": 12.5, "features": {"amount": 3, "country": "DE"}}'
+    >>> one = b'{"ts_ms": 1767225600000, "model": "cards", "latency_ms": 12.5, "features": {"amount": 3}}'
     >>> decoded = decode_predictions([one, b"{"])
     >>> decoded.columns.keys[0].model, decoded.columns.numeric["latency_ms"], decoded.columns.blocks[0].names
-    ('cards', array([12.5]), ('amount', 'country'))
+    ('cards', array([12.5]), ('amount',))
     >>> [(letter.record, letter.reason.value) for letter in decoded.dead]
     [(1, 'invalid_json')]
     """
@@ -85,7 +85,19 @@ def decode_gpu(
     return decode(families.GPU, values, headers, timestamps_ms, limits)
 
 
-Decoder = Callable[[Values, Sequence[Headers | None] | None, Times | None, Limits], Decoded]
+class Decoder(Protocol):
+    """The decoder of one family."""
+
+    def __call__(
+        self,
+        values: Values,
+        headers: Sequence[Headers | None] | None = None,
+        timestamps_ms: Times | None = None,
+        limits: Limits = _DEFAULTS,
+    ) -> Decoded:
+        """Columns and dead letters of one micro-batch; see :func:`decode_predictions`."""
+        ...
+
 
 DECODERS: Final[Mapping[Family, Decoder]] = MappingProxyType(
     {Family.PREDICTION: decode_predictions, Family.FEATURE: decode_features, Family.GPU: decode_gpu}

@@ -16,24 +16,24 @@ from schemas.columns import Codes, Floats, Ints
 _is = pa.types
 
 
-def is_number(kind: Any) -> bool:
+def is_number(kind: pa.DataType) -> bool:
     """Whether values of the type can be read as floats."""
     return bool(_is.is_integer(kind) or _is.is_floating(kind) or _is.is_decimal(kind))
 
 
-def is_plain(kind: Any) -> bool:
+def is_plain(kind: pa.DataType) -> bool:
     """Whether values of the type are numbers, booleans or nothing at all."""
     return bool(is_number(kind) or _is.is_boolean(kind) or _is.is_null(kind))
 
 
-def is_text(kind: Any) -> bool:
+def is_text(kind: pa.DataType) -> bool:
     """Whether values of the type are texts."""
     if _is.is_dictionary(kind):
         return is_text(kind.value_type)
     return bool(_is.is_string(kind) or _is.is_large_string(kind) or _is.is_string_view(kind))
 
 
-def numbers(column: Any, name: str) -> Floats:
+def numbers(column: pa.Array, name: str) -> Floats:
     """float64[n], NaN for null; read-only where nothing had to be converted. Infinities are still in it."""
     kind = column.type
     if _is.is_null(kind):
@@ -48,7 +48,7 @@ def numbers(column: Any, name: str) -> Floats:
     return values
 
 
-def whole(column: Any, name: str) -> tuple[Ints, NDArray[np.bool_]]:
+def whole(column: pa.Array, name: str) -> tuple[Ints, NDArray[np.bool_]]:
     """int64[n], 0 where null, and where it is null. Unsigned numbers above 2^63 come out negative."""
     kind = column.type
     if _is.is_timestamp(kind):
@@ -62,7 +62,7 @@ def whole(column: Any, name: str) -> tuple[Ints, NDArray[np.bool_]]:
     return values.to_numpy(zero_copy_only=False), null
 
 
-def coded(column: Any, name: str) -> tuple[Codes, list[str | None]]:
+def coded(column: pa.Array, name: str) -> tuple[Codes, list[str | None]]:
     """int32[n] places in a list of texts, ``None`` among them where events have null; the list may hold unused ones."""
     kind = column.type
     if _is.is_null(kind):
@@ -77,7 +77,7 @@ def coded(column: Any, name: str) -> tuple[Codes, list[str | None]]:
     return _encoded(column)
 
 
-def _encoded(column: Any) -> tuple[Codes, list[Any]]:
+def _encoded(column: pa.Array) -> tuple[Codes, list[Any]]:
     if _is.is_string_view(column.type):
         column = column.cast(pa.string())
     encoded = column if _is.is_dictionary(column.type) else column.dictionary_encode()
@@ -97,7 +97,7 @@ class Lists:
     length: Ints
 
 
-def lists(column: Any) -> Lists:
+def lists(column: pa.Array) -> Lists:
     """Where each event's entries are; null is empty."""
     offsets = column.offsets.to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
     length = np.diff(offsets)
@@ -110,7 +110,7 @@ def lists(column: Any) -> Lists:
 class ArrowTexts(Sequence[str]):
     """An Arrow column of texts, ``""`` for null, cut to ``max_chars``; a Python object only for whoever looks."""
 
-    column: Any
+    column: pa.Array
     max_chars: int
 
     def __len__(self) -> int:

@@ -1,14 +1,15 @@
 """Arrow messages into columns: everything is done to whole columns, no Python object is made per event."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import inspect
+from numpy.typing import NDArray
 
 from schemas.codecs import arrow_columns, counters
 from schemas.codecs.arrow_features import feature_blocks
@@ -76,7 +77,7 @@ def _screen(spec: FamilySpec, events: Frame, hints: Hints, limits: Limits) -> tu
     """Event times, and the events that cannot be used, by the types and ranges of the public struct."""
     found: dict[int, Problem] = {}
 
-    def refuse(wrong: Any, path: str, text: str) -> None:
+    def refuse(wrong: NDArray[np.bool_], path: str, text: str) -> None:
         for place in np.flatnonzero(wrong).tolist():
             message = f"{text} - at `$.{path.replace('/', '.')}` of event {int(events.index[place])}"
             found.setdefault(place, (place, Reason.SCHEMA_MISMATCH, message))
@@ -92,9 +93,12 @@ def _screen(spec: FamilySpec, events: Frame, hints: Hints, limits: Limits) -> tu
         column = events.get(path)
         if column is not None:
             _check(column, path, bounds, refuse)
-    for problem in problems(times, hints.append_ms[events.record], limits.max_future_s):
-        found.setdefault(problem[0], problem)
+    for place, reason, text in problems(times, hints.append_ms[events.record], limits.max_future_s):
+        found.setdefault(place, (place, reason, f"{text} - event {int(events.index[place])}"))
     return times, [found[place] for place in sorted(found)]
+
+
+_Refuse = Callable[[NDArray[np.bool_], str, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,7 @@ class _Bounds:
     high: float = np.inf
 
 
-def _check(column: Any, path: str, bounds: _Bounds, refuse: Any) -> None:
+def _check(column: pa.Array, path: str, bounds: _Bounds, refuse: _Refuse) -> None:
     if bounds.text:
         if not (arrow_columns.is_text(column.type) or pa.types.is_null(column.type)):
             raise ColumnError(f"column `{path}` is {column.type}, expected text")
@@ -121,20 +125,22 @@ def _check(column: Any, path: str, bounds: _Bounds, refuse: Any) -> None:
 @cache
 def _bounds(strict: type[msgspec.Struct]) -> dict[str, _Bounds]:
     """The fields of a struct, those of nested structs as ``a/b``; dictionaries and lists are looked at elsewhere."""
-    info = msgspec.inspect.type_info(strict)
+    info = inspect.type_info(strict)
+    if not isinstance(info, inspect.StructType):
+        raise TypeError(f"{strict.__name__} is not a struct")
     return dict(_fields(info, ""))
 
 
-def _fields(info: Any, prefix: str) -> list[tuple[str, _Bounds]]:
+def _fields(info: inspect.StructType, prefix: str) -> list[tuple[str, _Bounds]]:
     found: list[tuple[str, _Bounds]] = []
     for field in info.fields:
         for kind in getattr(field.type, "types", (field.type,)):
             inner = getattr(kind, "type", kind)  # below a description
-            if isinstance(inner, msgspec.inspect.StructType):
+            if isinstance(inner, inspect.StructType):
                 found += _fields(inner, f"{prefix}{field.encode_name}/")
-            elif isinstance(inner, msgspec.inspect.StrType):
+            elif isinstance(inner, inspect.StrType):
                 found.append((prefix + field.encode_name, _Bounds(text=True)))
-            elif isinstance(inner, msgspec.inspect.FloatType | msgspec.inspect.IntType) and field.name != "ts_ms":
+            elif isinstance(inner, inspect.FloatType | inspect.IntType) and field.name != "ts_ms":
                 low = -np.inf if inner.ge is None else float(inner.ge)
                 high = np.inf if inner.le is None else float(inner.le)
                 found.append((prefix + field.encode_name, _Bounds(low=low, high=high)))
@@ -182,7 +188,7 @@ def _counted(spec: FamilySpec, events: Frame, limits: Limits, notes: Notes) -> d
     return {name: column for name, column in found.items() if column is not None}
 
 
-def _entries(column: Any, path: str) -> tuple[Ints, Ints]:
+def _entries(column: pa.Array, path: str) -> tuple[Ints, Ints]:
     """Row and value of every entry of a list column of whole numbers."""
     kind = column.type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):

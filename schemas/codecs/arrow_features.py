@@ -93,13 +93,13 @@ def _blocks_of_columns(columns: dict[str, Any], rows: Ints, kept: _Kept) -> tupl
     return (FeatureBlock(rows, names, values, texts),)
 
 
-def _texts(column: Any, label: str) -> tuple[Codes, list[str | None]]:
+def _texts(column: pa.Array, label: str) -> tuple[Codes, list[str | None]]:
     if not (is_text(column.type) or pa.types.is_boolean(column.type)):
         raise ColumnError(f"column `{label}` is {column.type}, expected numbers, texts or booleans")
     return coded(column, label)
 
 
-def _blocks_of_map(column: Any, kept: _Kept) -> tuple[FeatureBlock, ...]:
+def _blocks_of_map(column: pa.Array, kept: _Kept) -> tuple[FeatureBlock, ...]:
     key_codes, keys = coded(column.keys, kept.field)
     read = _reader(column.items, kept)
     entries = lists(column)
@@ -121,7 +121,7 @@ def _blocks_of_map(column: Any, kept: _Kept) -> tuple[FeatureBlock, ...]:
 _Read = Callable[[str, Ints, Ints, Floats], tuple[Ints, CodedTexts] | None]
 
 
-def _reader(items: Any, kept: _Kept) -> _Read:
+def _reader(items: pa.Array, kept: _Kept) -> _Read:
     """A function that reads entries of one feature: numbers into its last argument, or texts as its result."""
     if is_number(items.type) or pa.types.is_null(items.type):
         flat = numbers(items, kept.field)

@@ -1,7 +1,6 @@
 """Event keys of Arrow messages: one code per event and column, combined, and looked up once per combination."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -64,7 +63,7 @@ def _pairs(name: str, codes: Codes, values: Sequence[str | None]) -> tuple[Codes
     return codes, [() if value is None else ((name, value),) for value in values]
 
 
-def _mapped(column: Any) -> tuple[Codes, list[_Pairs]]:
+def _mapped(column: pa.Array) -> tuple[Codes, list[_Pairs]]:
     """Segments as a map: read event by event, since each may name others. Send a struct where speed matters."""
     numbering = Numbering[_Pairs]()
     codes = numbering.codes((tuple(dict(pairs).items()) if pairs else () for pairs in column.to_pylist()), len(column))

@@ -43,7 +43,7 @@ class Frame:
     def __len__(self) -> int:
         return len(self.record)
 
-    def get(self, path: str) -> Any | None:
+    def get(self, path: str) -> pa.Array | None:
         """The column at ``a`` or ``a/b``: a flat column ``a.b``, or the field ``b`` of a struct column ``a``."""
         flat = self.columns.get(path.replace("/", "."))
         if flat is not None or "/" not in path:
@@ -63,7 +63,7 @@ class Frame:
         return Frame(columns, self.record[keep], self.index[keep])
 
 
-def children(column: Any) -> dict[str, Any]:
+def children(column: pa.Array) -> dict[str, Any]:
     """The fields of a struct column, null where the struct is; of fields with one name the last."""
     return {column.type.field(place).name: pc.struct_field(column, place) for place in range(column.type.num_fields)}
 
@@ -82,7 +82,7 @@ def frame(messages: Sequence[Message]) -> Frame:
     return Frame(columns, record, index)
 
 
-def _whole(column: Any) -> Any:
+def _whole(column: pa.Array) -> pa.Array:
     if pa.types.is_dictionary(column.type):
         column = column.unify_dictionaries()
     whole = column.combine_chunks()

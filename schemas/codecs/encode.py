@@ -46,7 +46,7 @@ def encode_arrow(events: Sequence[msgspec.Struct] | Mapping[str, Any]) -> bytes:
     return encoded
 
 
-def _array(values: Any) -> Any:
+def _array(values: object) -> pa.Array:
     if isinstance(values, Mapping):
         children = [_array(column) for column in values.values()]
         return pa.StructArray.from_arrays(children, names=list(values))
@@ -64,7 +64,7 @@ def _columns(events: Sequence[msgspec.Struct]) -> dict[str, Any]:
     return columns
 
 
-def _nested(name: str, values: list[Any]) -> Any:
+def _nested(name: str, values: list[Any]) -> pa.Array:
     names = {frozenset(value) for value in values if value is not None}
     if name != "gen_ai" and len(names) > 1:
         raise ValueError(f"events differ in the names of their {name}: encode those of one schema at a time")

@@ -132,7 +132,7 @@ def _gauges(numeric: dict[str, Floats], _: Ints) -> dict[str, Floats]:
     used, total = gauges.get("memory_used_bytes"), gauges.get("memory_total_bytes")
     if used is not None and total is not None:
         gauges["memory_used_ratio"] = used / np.where(total > 0, total, np.nan)
-    return gauges
+    return {name: values for name, values in gauges.items() if not np.isnan(values).all()}
 
 
 def _blank(values: Floats) -> NDArray[np.bool_]:

@@ -1,6 +1,7 @@
 """What holds for any input: nothing is lost, nothing raises, and where a batch is cut changes nothing."""
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -32,6 +33,14 @@ times = st.sampled_from([NOW_MS, NOW_MS + 1, NOW_MS + 59_000, NOW_MS + 61_000, 0
 anything = st.recursive(
     values, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(names, inner, max_size=2), max_leaves=4
 )
+gen_ai = st.fixed_dictionaries(
+    {},
+    optional={
+        "input_tokens": st.integers(0, 9),
+        "error_type": st.none() | st.just("oom"),
+        "finish_reason": st.sampled_from(["stop", "length"]),
+    },
+)
 good = st.fixed_dictionaries(
     {"ts_ms": times, "model": st.sampled_from(["cards", "a model with a long name", "llm"])},
     optional={
@@ -43,7 +52,7 @@ good = st.fixed_dictionaries(
         "score": st.none() | floats,
         "decision": st.none() | st.text(max_size=9),
         "features": st.none() | st.dictionaries(names, values, max_size=6),
-        "gen_ai": st.none() | st.fixed_dictionaries({}, optional={"input_tokens": st.integers(0, 9), "error_type": st.none() | st.just("oom"), "finish_reason": st.sampled_from(["stop", "length"])}),
+        "gen_ai": st.none() | gen_ai,
         "extra": anything,
     },
 )  # fmt: skip
@@ -58,7 +67,7 @@ def as_json(event: dict[str, Any]) -> bytes:
 
 def arrow(batch: list[dict[str, Any]]) -> bytes:
     """Events of the first one's schema; the others' features take part by name."""
-    shape = list((batch[0].get("features") or {}))
+    shape = list(batch[0].get("features") or {})
     rows = [
         {
             **{name: event.get(name) for name in ("event_id", "model_version", "status", "decision", "latency_ms")},
@@ -107,7 +116,7 @@ def test_where_a_batch_is_cut_changes_nothing(batch: list[bytes | None], cuts: l
     bounds = sorted({0, len(batch), *(cut for cut in cuts if cut < len(batch))})
     parts = [
         (start, decode_predictions(batch[start:end], None, stamps[start:end], LIMITS))
-        for start, end in zip(bounds, bounds[1:], strict=False)
+        for start, end in pairwise(bounds)
     ]
 
     assert joined(parts) == (events(whole.columns), letters(whole))
@@ -126,18 +135,19 @@ def test_a_batch_of_one_schema_says_what_each_message_says_alone(
     assert joined(parts) == (events(whole.columns), letters(whole))
 
 
+short = st.none() | st.text(max_size=3)
 clean = st.builds(
     Prediction,
     ts_ms=st.integers(NOW_MS, NOW_MS + 1000),
     model=st.sampled_from(["cards", "llm"]),
     event_id=st.none() | st.text(max_size=5),
     model_version=st.none() | st.text(max_size=3),
-    segment=st.none() | st.fixed_dictionaries({"country": st.none() | st.text(max_size=3), "web": st.none() | st.text(max_size=3)}),
+    segment=st.none() | st.fixed_dictionaries({"country": short, "web": short}),
     latency_ms=st.none() | st.floats(0, 1e9),
     status=st.none() | st.sampled_from(["ok", "timeout"]),
     score=st.none() | floats,
     decision=st.none() | st.text(max_size=3),
-    features=st.none() | st.fixed_dictionaries({"b": st.none() | floats, "a": st.none() | st.text(max_size=3), "c": st.none() | st.booleans()}),
+    features=st.none() | st.fixed_dictionaries({"b": st.none() | floats, "a": short, "c": st.none() | st.booleans()}),
 )  # fmt: skip
 
 
