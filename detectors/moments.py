@@ -26,6 +26,8 @@ EMPTY: Final = (0.0, np.nan, 0.0, np.nan, np.nan)
 
 def of(values: Floats) -> Floats:
     """The moments of float64[..., n] along the last axis, NaN left out: float64[..., 5]."""
+    if not values.shape[-1]:
+        return np.broadcast_to(np.array(EMPTY), (*values.shape[:-1], 5)).copy()
     valid = ~np.isnan(values)
     count = valid.sum(axis=-1, dtype=np.float64)
     some = np.maximum(count, 1)

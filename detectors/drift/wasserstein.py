@@ -24,7 +24,7 @@ from detectors import scoring, special, state
 from detectors.parameters import check_bounds
 from detectors.protocol import Floats, Ints, Scores, WindowBatch
 
-_BLOCK: Final = 8_192
+_BLOCK: Final = 1_024
 _MEAN_OF_ABSOLUTE: Final = float(np.sqrt(2 / np.pi))
 
 

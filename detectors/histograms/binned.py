@@ -75,7 +75,9 @@ def _edges(distinct: Floats, counts: Floats, bins: int) -> Floats:
     low, high = float(distinct[0]), float(distinct[-1])
     pad = _PAD * max(abs(low), abs(high)) or log.SMALLEST
     if len(distinct) == 1:
-        return np.linspace(low - pad, high + pad, bins + 1)
+        # The bin in the middle is the constant, give or take its rounding.
+        outside = np.linspace(pad, pad / 2, bins // 2)
+        return np.concatenate((low - outside, low + np.linspace(pad / 2, pad, bins + 1 - bins // 2)))
     weights = np.minimum(counts, counts.sum() / bins)
     reached = np.cumsum(weights)[:-1] / weights.sum()
     wanted = np.arange(1, bins) / bins

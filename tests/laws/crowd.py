@@ -1,0 +1,90 @@
+"""Many scopes at once, drawn straight as counts: a window of millions of events in milliseconds."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.protocol import CategoryColumns, NumericColumns, Role, SampleColumns, ScopeColumns, WindowBatch
+from schemas.scopes import Family
+
+Floats = NDArray[np.float64]
+
+
+class Crowd:
+    """``scopes`` scopes of ``features`` normal features, a score and a latency, all with baselines of ``ref`` rows.
+
+    Bins are the quantiles of the *true* distribution, and the reference counts a sample of it: what baselines give.
+    """
+
+    def __init__(self, rng: np.random.Generator, scopes: int, features: int, ref: int = 5_000) -> None:
+        self.rng, self.scopes, self.features, self.ref_rows = rng, scopes, features, ref
+        per_scope = features + 2
+        n = scopes * per_scope
+        self.n = n
+        edges = np.quantile(rng.normal(size=200_000), np.linspace(0, 1, 33))
+        edges[0], edges[-1] = -4.0, 4.0
+        self.edges = edges
+        self.share = self.shares(0.0)
+        self.ref = rng.multinomial(ref, self.share, size=n)
+        place = np.arange(n)
+        self.scope = place // per_scope
+        quantity = place % per_scope
+        self.role = np.where(quantity < features, Role.FEATURE, np.where(quantity == features, Role.SCORE, Role.LATENCY))
+        names = [*(f"features.f{i}" for i in range(features)), "score", "latency_ms"]
+        self.names = names * scopes
+        self.all_edges = np.ascontiguousarray(np.broadcast_to(edges, (n, 33)))
+        self.latency = np.exp(rng.normal(3, 0.6, size=(scopes, ref)))
+
+    def shares(self, shift: float) -> Floats:
+        """The 34 cells' shares of a normal whose mean is ``shift``."""
+        from detectors.special import normal_sf
+
+        below = 1 - normal_sf(self.edges - shift)
+        return np.diff(below, prepend=0.0, append=1.0)
+
+    def window(self, rows: int, shift: Floats | float = 0.0, slower: float = 1.0, nulls: float = 0.0) -> WindowBatch:
+        """One window of about ``rows`` events per scope, Poisson; ``nulls`` of each feature's values are missing."""
+        rng, n = self.rng, self.n
+        events = rng.poisson(rows, self.scopes)
+        of_series = events[self.scope]
+        count = rng.binomial(of_series, 1 - nulls) if nulls else of_series
+        moved = np.broadcast_to(np.asarray(shift, np.float64), (n,))
+        cur = np.empty((n, 34), np.int64)
+        for value in np.unique(moved):
+            at = moved == value
+            cur[at] = rng.multinomial(count[at], self.shares(float(value)))
+        latency = self.role == Role.LATENCY
+        quantiles, ref_quantiles = np.zeros((n, 3)), np.zeros((n, 3))
+        drawn = np.exp(rng.normal(3, 0.6, size=(self.scopes, min(rows, 5_000)))) * slower
+        quantiles[latency] = np.quantile(drawn, [0.5, 0.95, 0.99], axis=1).T
+        ref_quantiles[latency] = np.quantile(self.latency, [0.5, 0.95, 0.99], axis=1).T
+        zeros = np.zeros(n)
+        numeric = NumericColumns(
+            series=np.arange(n), scope=self.scope, name=self.names, role=self.role, rows=of_series, count=count,
+            mean=zeros + moved, m2=zeros + count, min=zeros - 4, max=zeros + 4, quantiles=quantiles,
+            has_baseline=np.ones(n, np.bool_), has_edges=~latency, cur=cur, ref=self.ref, edges=self.all_edges,
+            ref_count=np.full(n, self.ref_rows), ref_rows=np.full(n, self.ref_rows), ref_mean=zeros,
+            ref_std=zeros + 1, ref_quantiles=ref_quantiles,
+        )  # fmt: skip
+        return WindowBatch(0, 60_000, self._scopes(events), numeric, NOTHING, SampleColumns([], [], [], []))
+
+    def _scopes(self, events: NDArray[np.int64]) -> ScopeColumns:
+        s = np.arange(self.scopes)
+        errors = self.rng.binomial(events, 0.01)
+        return ScopeColumns(
+            id=s, family=[Family.PREDICTION] * self.scopes, rows=events, late=s * 0, errors=errors, age_windows=s * 0 + 9,
+            ref_rows=s * np.nan, ref_error_ratio=s * 0 + 0.01,
+            series={q: self.n + i * self.scopes + s for i, q in enumerate(("rows", "errors", "outliers"))},
+        )  # fmt: skip
+
+
+NOTHING = CategoryColumns(
+    series=np.empty(0, np.int64), scope=np.empty(0, np.int64), name=[], counter=np.empty(0, np.bool_), values=[],
+    rows=np.empty(0, np.int64), has_baseline=np.empty(0, np.bool_), cur=np.empty((0, 0), np.int64),
+    ref=np.empty((0, 0), np.int64), ref_rows=np.empty(0, np.int64),
+)  # fmt: skip
+
+
+def at(window: WindowBatch, start_ms: int) -> WindowBatch:
+    return replace(window, start_ms=start_ms)

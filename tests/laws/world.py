@@ -1,0 +1,174 @@
+"""Windows as the analyse stage would build them, from raw values."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors import moments
+from detectors.histograms import binned
+from detectors.protocol import (
+    CategoryColumns,
+    NumericColumns,
+    Role,
+    SampleColumns,
+    ScopeColumns,
+    WindowBatch,
+)
+from detectors.references import NumericReference, error_ratio, expected_rows
+from schemas.baselines import Baseline
+from schemas.scopes import Family, Scope
+
+Floats = NDArray[np.float64]
+SCOPE_QUANTITIES = ("rows", "errors", "outliers")
+GAUGES = {"temperature_c", "memory_used_ratio", "utilization_ratio", "power_w"}
+
+
+@dataclass
+class Seen:
+    """What one scope saw in a window: values with NaN for null, counts of categories and counters, a row sample."""
+
+    rows: int
+    numeric: Mapping[str, Floats] = field(default_factory=dict)
+    categories: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    counters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    errors: int = 0
+    sample: tuple[tuple[str, ...], Floats] | None = None
+    age: int = 1_000
+
+
+@dataclass
+class World:
+    """Scopes with their baselines; series ids are given once, whatever the batch."""
+
+    baselines: Mapping[Scope, Baseline | None]
+    series: dict[tuple[Scope, str], int] = field(default_factory=dict)
+
+    def id(self, scope: Scope, name: str) -> int:
+        return self.series.setdefault((scope, name), len(self.series))
+
+    def window(self, seen: Mapping[Scope, Seen], start_ms: int = 0, size_ms: int = 60_000) -> WindowBatch:
+        scopes = list(seen)
+        return WindowBatch(
+            start_ms=start_ms,
+            size_ms=size_ms,
+            scopes=self._scopes(scopes, seen, size_ms),
+            numeric=self._numeric(scopes, seen),
+            categories=self._categories(scopes, seen),
+            samples=self._samples(scopes, seen),
+        )
+
+    def _scopes(self, scopes: Sequence[Scope], seen: Mapping[Scope, Seen], size_ms: int) -> ScopeColumns:
+        baselines = [self.baselines.get(s) for s in scopes]
+        return ScopeColumns(
+            id=np.array([sorted(self.baselines).index(s) for s in scopes], np.int64),
+            family=[s.family for s in scopes],
+            rows=np.array([seen[s].rows for s in scopes], np.int64),
+            late=np.zeros(len(scopes), np.int64),
+            errors=np.array([seen[s].errors for s in scopes], np.int64),
+            age_windows=np.array([seen[s].age for s in scopes], np.int64),
+            ref_rows=np.array([expected_rows(b, size_ms) if b else np.nan for b in baselines], np.float64),
+            ref_error_ratio=np.array([error_ratio(b) if b else np.nan for b in baselines], np.float64),
+            series={q: np.array([self.id(s, q) for s in scopes], np.int64) for q in SCOPE_QUANTITIES},
+            key=scopes,
+        )
+
+    def _numeric(self, scopes: Sequence[Scope], seen: Mapping[Scope, Seen]) -> NumericColumns:
+        rows = []
+        for place, scope in enumerate(scopes):
+            baseline = self.baselines.get(scope)
+            reference = NumericReference.of(baseline) if baseline else None
+            names = dict.fromkeys([*seen[scope].numeric, *(reference.names if reference else ())])
+            rows += [
+                self._row(place, scope, name, seen[scope], reference, baseline.rows if baseline else 0)
+                for name in names
+            ]
+        shapes = {"quantiles": (3,), "ref_quantiles": (3,), "cur": (34,), "ref": (34,), "edges": (33,)}
+        columns = {}
+        for column, dtype in _NUMERIC.items():
+            values = [row[column] for row in rows]
+            columns[column] = np.array(values, dtype).reshape(len(rows), *shapes.get(column, ()))
+        return NumericColumns(name=[str(row["name"]) for row in rows], **columns)
+
+    def _row(
+        self, place: int, scope: Scope, name: str, seen: Seen, reference: NumericReference | None, ref_rows: int
+    ) -> dict[str, object]:
+        given = seen.numeric.get(name, np.full(seen.rows, np.nan))
+        values = given[~np.isnan(given)]
+        count, mean, m2, low, high = moments.of(values)
+        has = reference is not None and name in reference.names
+        at = reference.names.index(name) if reference is not None and has else 0
+        edges = reference is not None and has and bool(reference.has_edges[at])
+        quantiles = np.quantile(values, [0.5, 0.95, 0.99], method="inverted_cdf") if len(values) else np.full(3, np.nan)
+        row = {
+            "series": self.id(scope, name), "scope": place, "name": name, "role": role(name), "rows": seen.rows,
+            "count": count, "mean": mean, "m2": m2, "min": low, "max": high, "quantiles": quantiles,
+            "has_baseline": has, "has_edges": edges, "cur": np.zeros(34), "ref": np.zeros(34),
+            "edges": np.full(33, np.nan), "ref_count": 0, "ref_rows": 0, "ref_mean": np.nan, "ref_std": np.nan,
+            "ref_quantiles": np.full(3, np.nan),
+        }  # fmt: skip
+        if reference is not None and has:
+            row |= {"ref_count": reference.count[at], "ref_rows": ref_rows, "ref_mean": reference.mean[at]}
+            row |= {"ref_std": reference.std[at], "ref_quantiles": reference.quantiles[at]}
+        if reference is not None and edges:
+            row |= {"cur": binned.histogram(values, reference.edges[at]), "ref": reference.cells[at]}
+            row |= {"edges": reference.edges[at]}
+        return row
+
+    def _categories(self, scopes: Sequence[Scope], seen: Mapping[Scope, Seen]) -> CategoryColumns:
+        rows = []
+        for place, scope in enumerate(scopes):
+            baseline = self.baselines.get(scope)
+            for counter, given in ((False, seen[scope].categories), (True, seen[scope].counters)):
+                parts = (baseline.counters if counter else baseline.categories) if baseline else ()
+                known = {part.name: dict(zip(part.values, part.counts, strict=True)) for part in parts}
+                for name, counts in given.items():
+                    values = tuple(dict.fromkeys([*known.get(name, {}), *counts]))
+                    rows.append((place, scope, name, counter, values, counts, known.get(name)))
+        width = max((len(row[4]) for row in rows), default=0)
+        cur, ref = np.zeros((len(rows), width), np.int64), np.zeros((len(rows), width), np.int64)
+        for i, (*_, values, counts, reference) in enumerate(rows):
+            cur[i, : len(values)] = [counts.get(v, 0) for v in values]
+            ref[i, : len(values)] = [(reference or {}).get(v, 0) for v in values]
+        return CategoryColumns(
+            series=np.array([self.id(row[1], row[2]) for row in rows], np.int64),
+            scope=np.array([row[0] for row in rows], np.int64),
+            name=[row[2] for row in rows],
+            counter=np.array([row[3] for row in rows], np.bool_),
+            values=[row[4] for row in rows],
+            rows=np.array([seen[row[1]].rows for row in rows], np.int64),
+            has_baseline=np.array([row[6] is not None for row in rows], np.bool_),
+            cur=cur,
+            ref=ref,
+            ref_rows=ref.sum(axis=1),
+        )
+
+    def _samples(self, scopes: Sequence[Scope], seen: Mapping[Scope, Seen]) -> SampleColumns:
+        found = [(place, sample) for place, s in enumerate(scopes) if (sample := seen[s].sample) is not None]
+        return SampleColumns(
+            scope=[place for place, _ in found],
+            names=[names for _, (names, _) in found],
+            values=[values for _, (_, values) in found],
+            event_ids=[[f"e{i}" for i in range(len(values))] for _, (_, values) in found],
+        )
+
+
+_NUMERIC = {
+    "series": np.int64, "scope": np.int64, "role": np.int64, "rows": np.int64, "count": np.int64, "mean": np.float64,
+    "m2": np.float64, "min": np.float64, "max": np.float64, "quantiles": np.float64, "has_baseline": np.bool_,
+    "has_edges": np.bool_, "cur": np.int64, "ref": np.int64, "edges": np.float64, "ref_count": np.int64,
+    "ref_rows": np.int64, "ref_mean": np.float64, "ref_std": np.float64, "ref_quantiles": np.float64,
+}  # fmt: skip
+
+
+def role(name: str) -> Role:
+    if name.startswith("features."):
+        return Role.FEATURE
+    if name in GAUGES:
+        return Role.GAUGE
+    return {"score": Role.SCORE, "latency_ms": Role.LATENCY}.get(name, Role.OTHER)
+
+
+def model(name: str = "m", segment: str = "") -> Scope:
+    return Scope(Family.PREDICTION, name, "1", segment)
