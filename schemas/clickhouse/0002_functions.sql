@@ -42,7 +42,8 @@ CREATE OR REPLACE FUNCTION halcyon_dense AS (bins, counts) ->
     arrayMap(cell -> counts[indexOf(bins, cell)], range(34));
 
 -- Cells of two histograms as (current, reference), joined to the right until the reference expects five events in each
--- for the smaller of the two samples; what fell where the reference has nothing comes last.
+-- for the smaller of the two samples. What fell where the reference has one event or none comes last, and the reference
+-- is given one event there.
 CREATE OR REPLACE FUNCTION halcyon_groups AS (ref_counts, cur_counts) ->
     arrayFilter(cell -> cell.1 + cell.2 > 0, arrayPushBack(
         arrayMap(joined -> if(empty(joined.1),
@@ -51,24 +52,29 @@ CREATE OR REPLACE FUNCTION halcyon_groups AS (ref_counts, cur_counts) ->
                 arrayPushBack(arrayPopBack(joined.1), (joined.1[-1].1 + joined.2, joined.1[-1].2 + joined.3))),
             [arrayFold(
                 (held, cur, ref, least) -> if(held.3 + ref >= least,
-                    (arrayPushBack(held.1, (held.2 + if(ref > 0, cur, 0.), held.3 + ref)), 0., 0.),
-                    (held.1, held.2 + if(ref > 0, cur, 0.), held.3 + ref)),
-                arrayMap(n -> toFloat64(n), cur_counts),
-                arrayMap(n -> toFloat64(n), ref_counts),
-                arrayWithConstant(length(ref_counts), 5 * greatest(1., arraySum(ref_counts) / arraySum(cur_counts))),
+                    (arrayPushBack(held.1, (held.2 + cur, held.3 + ref)), 0., 0.),
+                    (held.1, held.2 + cur, held.3 + ref)),
+                arrayMap((cur, ref) -> if(ref > 1, toFloat64(cur), 0.), cur_counts, ref_counts),
+                arrayMap(ref -> if(ref > 1, toFloat64(ref), 0.), ref_counts),
+                arrayWithConstant(length(ref_counts), 5 * greatest(1., (arraySum(ref_counts) + 1) / arraySum(cur_counts))),
                 (CAST([], 'Array(Tuple(Float64, Float64))'), 0., 0.))])[1],
-        (arraySum((cur, ref) -> if(ref = 0, toFloat64(cur), 0.), cur_counts, ref_counts), 0.)));
+        (arraySum((cur, ref) -> if(ref > 1, 0., toFloat64(cur)), cur_counts, ref_counts),
+         arraySum(ref -> if(ref > 1, 0., toFloat64(ref)), ref_counts) + 1.)));
+
+-- The share of n among total when each of so many groups is given pseudo-events, as many in all as there are groups for
+-- the smaller of the two samples.
+CREATE OR REPLACE FUNCTION halcyon_smoothed AS (n, total, less, groups) ->
+    (n + total / less) / (total * (1 + groups / less));
 
 -- Population stability index of counts in the same cells, as the detector psi computes it; NaN when either is empty.
 CREATE OR REPLACE FUNCTION halcyon_psi AS (ref_counts, cur_counts) ->
     if(arraySum(ref_counts) = 0 OR arraySum(cur_counts) = 0, nan, arraySum(
         (cell, n, m, k) ->
-            -- One pseudo-event per group, spread as both samples together are.
-            ((cell.1 + (cell.1 + cell.2) * k / (n + m)) / (n + k) - (cell.2 + (cell.1 + cell.2) * k / (n + m)) / (m + k))
-            * log((cell.1 + (cell.1 + cell.2) * k / (n + m)) / (n + k) / ((cell.2 + (cell.1 + cell.2) * k / (n + m)) / (m + k))),
+            (halcyon_smoothed(cell.1, n, least(n, m), k) - halcyon_smoothed(cell.2, m, least(n, m), k))
+            * log(halcyon_smoothed(cell.1, n, least(n, m), k) / halcyon_smoothed(cell.2, m, least(n, m), k)),
         halcyon_groups(ref_counts, cur_counts),
         arrayWithConstant(length(halcyon_groups(ref_counts, cur_counts)), toFloat64(arraySum(cur_counts))),
-        arrayWithConstant(length(halcyon_groups(ref_counts, cur_counts)), toFloat64(arraySum(ref_counts))),
+        arrayWithConstant(length(halcyon_groups(ref_counts, cur_counts)), toFloat64(arraySum(ref_counts)) + 1),
         arrayWithConstant(length(halcyon_groups(ref_counts, cur_counts)), toFloat64(length(halcyon_groups(ref_counts, cur_counts))))));
 
 -- The inner edges, as distances from the middle one.

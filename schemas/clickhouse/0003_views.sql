@@ -69,14 +69,28 @@ COMMENT 'numeric quantities per window: count, nulls, moments, quantiles, histog
 CREATE OR REPLACE VIEW {database}.drift AS
 SELECT
     w.family AS family, w.model AS model, w.model_version AS model_version, w.segment AS segment,
-    w.quantity AS quantity, w.window_s AS window_s, w.start AS start, w.count AS count, w.layout AS baseline_id,
+    w.quantity AS quantity, w.window_s AS window_s, w.start AS start, w.count AS count,
+    b.baseline_id AS baseline_id,
     halcyon_psi(b.counts, halcyon_dense(w.bins, w.counts)) AS psi,
     halcyon_wasserstein(b.edges, b.counts, halcyon_dense(w.bins, w.counts)) AS wasserstein
-FROM {database}.windows AS w
-SEMI LEFT JOIN
+FROM
 (
-    SELECT baseline_id, quantity, edges, counts FROM {database}.baselines_raw FINAL WHERE notEmpty(edges)
-) AS b ON w.layout = b.baseline_id AND w.quantity = b.quantity
+    SELECT
+        family, model, model_version, segment, quantity, window_s, start, count, bins, counts,
+        start + toIntervalSecond(window_s) AS closed
+    FROM {database}.windows
+    WHERE layout != '' AND notEmpty(bins)
+) AS w
+-- The scope's own baseline that was in force when the window closed. A segment's bins are those of its whole's baseline,
+-- and its own baseline is counted in the same bins.
+ASOF JOIN
+(
+    SELECT family, model, model_version, segment, quantity, baseline_id, effective_from_ms, edges, counts
+    FROM {database}.baselines_raw FINAL
+    WHERE notEmpty(edges)
+) AS b
+    ON w.family = b.family AND w.model = b.model AND w.model_version = b.model_version AND w.segment = b.segment
+    AND w.quantity = b.quantity AND w.closed > b.effective_from_ms
 COMMENT 'PSI and Wasserstein distance of each window from its baseline';
 
 CREATE OR REPLACE VIEW {database}.categories AS
