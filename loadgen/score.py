@@ -12,6 +12,7 @@ from schemas.findings import Severity
 
 SLACK_MS: Final = 60_000
 """How long before a fault's onset the condition behind an alert may be said to have begun: one window."""
+_WORDS: Final = {Severity.INFO.value: "info", Severity.TICKET.value: "ticket", Severity.PAGE.value: "page"}
 _LOUDNESS: Final = {Severity.INFO.value: 0, Severity.TICKET.value: 1, Severity.PAGE.value: 2}
 
 
@@ -134,20 +135,13 @@ def to_json(card: Scorecard) -> bytes:
 
 def table(card: Scorecard) -> Table:
     """The account for people."""
-    grid = Table(title="Scorecard", title_justify="left", show_edge=False)
-    for heading in ("injected", "model", "detected", "as", "severity", "alerts"):
+    grid = Table(title="Scorecard", title_justify="left", title_style="bold", show_edge=False)
+    for heading in ("injected", "model", "detected as"):
         grid.add_column(heading)
-    grid.add_column("delay", justify="right")
+    grid.add_column("after", justify="right")
     for fault in card.faults:
-        grid.add_row(
-            f"{fault.fault} ({fault.injected})",
-            fault.model,
-            _verdict(fault),
-            fault.kind or "–",
-            fault.severity or "–",
-            str(fault.alerts),
-            "–" if fault.delay_s is None else f"{fault.delay_s:.0f} s",
-        )
+        after = "–" if fault.delay_s is None else f"{fault.delay_s:.0f} s"
+        grid.add_row(f"{fault.fault}\n[dim]{fault.injected}[/]", fault.model, _verdict(fault), after)
     return grid
 
 
@@ -161,9 +155,12 @@ def verdict(card: Scorecard) -> str:
 
 
 def _verdict(fault: FaultScore) -> str:
+    if not fault.detected:
+        return "[red]missed[/]"
+    words = f"{fault.kind}, {_WORDS.get(fault.severity, fault.severity)}"
     if fault.loud_enough:
-        return "[green]yes[/green]"
-    return f"[yellow]as {fault.severity} only[/yellow]" if fault.detected else "[red]missed[/red]"
+        return f"[green]{words}[/]"
+    return f"[yellow]{words}, not {_WORDS.get(fault.expected_severity, fault.expected_severity)}[/]"
 
 
 def _loudness(severity: str) -> int:

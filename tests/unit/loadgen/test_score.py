@@ -129,6 +129,7 @@ def test_the_account_reads_as_table_and_as_json() -> None:
     console.print(table(card))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "180 s" in shown
+    assert "drift, page" in shown
     assert "features.amount × 2" in shown
     assert verdict(card) == "1 of 1 faults detected, 0 false pages, 1 false tickets, 0 duplicates"
     told = json.loads(to_json(card))
