@@ -61,6 +61,7 @@ class Delivery:
         self._release_timeout_s = release_timeout_s
         self._stage_lock = asyncio.Lock()
         self._commit_lock = asyncio.Lock()
+        self._release_lock = asyncio.Lock()
         self._held: frozenset[TopicPartition] = frozenset()
         self._assigning: asyncio.Task[object] | None = None
 
@@ -208,6 +209,10 @@ class Delivery:
         if self._assigning is not None:  # not taken over yet, so there is nothing to give up
             self._assigning.cancel()
             await asyncio.wait({self._assigning})
+        async with self._release_lock:  # a stop may meet a rebalance
+            await self._release()
+
+    async def _release(self) -> None:
         if not self._held or self.closed or not await self._lock_stage_in_time():
             return
         try:

@@ -331,6 +331,15 @@ async def test_a_stage_that_hangs_does_not_hold_up_the_group_for_ever(on: Setup)
     await hanging
 
 
+async def test_a_stop_that_meets_a_rebalance_gives_up_once(on: Setup) -> None:
+    await on.delivery.assign({TP}, 1)
+    await on.delivery.deliver(fetched(0, 10))
+    await asyncio.gather(on.delivery.revoke(), on.delivery.close())
+    assert [call for call, _ in on.stage.calls] == ["assigned", "process", "revoked"]
+    assert len(on.wire.commits) == 1
+    assert on.delivery.state is State.STOPPED
+
+
 async def test_taking_over_is_cancelled_when_the_group_rebalances_again(on: Setup) -> None:
     on.stage.gate = asyncio.Event()
     taking = asyncio.create_task(on.delivery.assign({TP}, 1))
