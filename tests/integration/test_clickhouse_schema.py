@@ -266,6 +266,30 @@ class TestOtherViews:
         wanted = wasserstein(current, references, np.tile(edges, (5, 1)))[0]
         assert [row["wasserstein"] for row in rows] == pytest.approx(wanted.tolist(), rel=1e-9)
 
+    def test_drift_of_a_segment_and_after_a_new_baseline(self, db: Database) -> None:
+        random = np.random.default_rng(12)
+        edges = binned.quantile_edges(random.normal(0, 1, 5_000))
+        whole, newer, own = (binned.histogram(random.normal(shift, 1, 5_000), edges) for shift in (0.0, 0.5, 1.0))
+        in_force = {"effective_from_ms": HOUR_MS - 60_000}
+        db.insert("baselines", [
+            baseline(edges, whole, **in_force),
+            # In force from the middle of the second window: what that window was compared with when it closed.
+            baseline(edges, newer, baseline_id="b2", effective_from_ms=HOUR_MS + 90_000),
+            baseline(edges, own, baseline_id="s1", segment="country=DE", **in_force),
+        ])  # fmt: skip
+        cells = binned.histogram(random.normal(1, 1, 600), edges)
+        common = {"window_s": 60, "quantity": "score", "bins": np.flatnonzero(cells).tolist()}
+        common |= {"counts": cells[cells > 0].tolist()}
+        db.insert("numerics", [
+            numeric(np.ones(600), HOUR_MS, layout="b1", **common),
+            numeric(np.ones(600), HOUR_MS + 60_000, layout="b2", **common),
+            numeric(np.ones(600), HOUR_MS, layout="b1", segment="country=DE", **common),
+        ])  # fmt: skip
+        rows = db.rows("SELECT segment, baseline_id, psi FROM drift ORDER BY segment, start")
+        assert [(row["segment"], row["baseline_id"]) for row in rows] == [("", "b1"), ("", "b2"), ("country=DE", "s1")]
+        wanted = psi(np.tile(cells, (3, 1)), np.array([whole, newer, own]))[0]
+        assert [row["psi"] for row in rows] == pytest.approx(wanted.tolist(), rel=1e-9)
+
     def test_scores_and_findings_show_one_row_per_key(self, db: Database) -> None:
         score = {
             **SCOPE, "quantity": "score", "detector": "psi", "window_s": 60, "start_ms": HOUR_MS, "version": 1,
