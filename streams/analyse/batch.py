@@ -23,6 +23,8 @@ Ints = NDArray[np.int64]
 SCOPE_QUANTITIES: Final = ("rows", "errors", "outliers")
 """Quantities of a scope as a whole; each has a series id as any other."""
 QUANTILES: Final = np.array([0.5, 0.95, 0.99])
+_MIN_BUCKETS: Final = 64
+"""Buckets of a LogHistogram that a baseline must span, two for each of its bins, to be compared with one."""
 _LATENCIES: Final = frozenset({"latency_ms", "gen_ai.time_to_first_token_ms", "gen_ai.time_per_output_token_ms"})
 
 
@@ -146,7 +148,8 @@ class BatchBuilder:
         table = self._references.table
         ref = self._references.rows(self._registry.series)[series]
         current = cells.binned
-        self._rebin(cells, table.has_edges[ref], table.edges, ref, current)
+        blurred = self._rebin(cells, table.has_edges[ref], table.edges, ref, current)
+        ref = np.where(blurred, 0, ref)
         quantiles = log.quantiles_csr(cells.log_bins, cells.log_counts, cells.offsets, QUANTILES)
         return NumericColumns(
             series=series,
@@ -173,11 +176,26 @@ class BatchBuilder:
         )
 
     @staticmethod
-    def _rebin(cells: Cells, has_edges: NDArray[np.bool_], edges: Floats, ref: Ints, current: Ints) -> None:
-        """Panes from before a baseline came into force hold LogHistograms: spread them over its bins."""
+    def _rebin(
+        cells: Cells, has_edges: NDArray[np.bool_], edges: Floats, ref: Ints, current: Ints
+    ) -> NDArray[np.bool_]:
+        """Spread LogHistograms, of panes from before a baseline came into force, over its bins.
+
+        Returns
+        -------
+        bool[k]: the series of which a LogHistogram says too little, because all their values fall into a few of its
+        buckets (temperatures in kelvin, years): they have no baseline in this window.
+        """
+        blurred = np.zeros(len(ref), bool)
         for i in np.flatnonzero(has_edges & (np.diff(cells.offsets) > 0)).tolist():
+            own = edges[ref[i]]
+            low, high = log.bins_of(own[[0, -1]]).tolist()
+            if high - low < _MIN_BUCKETS:
+                blurred[i] = True
+                continue
             part = slice(int(cells.offsets[i]), int(cells.offsets[i + 1]))
-            current[i] += binned.from_log(cells.log_bins[part], cells.log_counts[part], edges[ref[i]])
+            current[i] += binned.from_log(cells.log_bins[part], cells.log_counts[part], own)
+        return blurred
 
     def _categories(self, window: Window, scopes: list[int], places: Ints, rows: Ints) -> CategoryColumns:
         registry, known = self._registry, self._references.categories

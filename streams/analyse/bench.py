@@ -18,7 +18,7 @@ from detectors.registry import REGISTRY, Rule, finding_kind, make, restore
 from schemas.baselines import Baseline
 from schemas.findings import Finding
 from schemas.rows import RowBatch
-from schemas.scopes import Family, Scope
+from schemas.scopes import INVALID, Family, Scope
 from streams.clock import Clock
 from streams.metrics import Metrics
 
@@ -80,7 +80,7 @@ class DetectorBench:
             if detector.window_s * 1000 != batch.size_ms:
                 continue
             began = self._clock.monotonic_s()
-            scores = detector.step(batch)
+            scores = _usable(detector.step(batch), batch)
             decisions = self._decisions.decide(scores, batch.start_ms, batch.size_ms)
             self._metrics.stepped(kind, self._clock.monotonic_s() - began)
             yield from _score_rows(batch, scores, decisions, version, baseline_ids)
@@ -121,6 +121,14 @@ class DetectorBench:
         detector = self._detectors["outliers"]
         assert isinstance(detector, RowOutliers)  # noqa: S101 - the registry says so
         return detector
+
+
+def _usable(scores: Scores, batch: WindowBatch) -> Scores:
+    """What could not be decoded is nobody's traffic: only the detector that looks for it speaks about it."""
+    invalid = np.array([key.model == INVALID for key in batch.scopes.key], bool)
+    if scores.detector == "bad_input" or not invalid.any():
+        return scores
+    return replace(scores, ready=scores.ready & ~invalid[scores.scope])
 
 
 def _score_rows(

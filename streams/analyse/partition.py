@@ -272,9 +272,9 @@ class AnalysePartition:
     def _learn(self, window: Window) -> Iterator[Output]:
         for scope in self._learner.observe(window, self.registry, self._references, set(self._pending)):
             size = self._rules.pane_ms
-            marks = self._family(window.family).closing.marks.values()
-            ahead = max((m.watermark_ms for m in marks), default=window.end_ms)
-            effective = (max(ahead, window.end_ms) + self._rules.learn.lead_ms) // size * size + size
+            # Ingest has it in time for that pane, unless it works through a backlog: then it has sent such panes already,
+            # counted in LogHistograms, and they are spread over the bins as well as that goes.
+            effective = (window.end_ms + self._rules.learn.lead_ms) // size * size + size
             baseline = self._learner.build(scope, effective, self.registry, self._references)
             if baseline is not None:
                 self._pending.setdefault(scope, []).append(baseline)
