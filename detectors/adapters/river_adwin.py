@@ -37,10 +37,19 @@ class RiverAdwin:
         """float64[n]: the inputs that make the present state."""
         return np.array(self._history, np.float64)
 
-    @property
-    def mean(self) -> float:
-        """Mean of ADWIN's window, NaN while it is empty."""
-        return float(self._adwin.estimation) if self._adwin.width else float("nan")
+    def split(self) -> tuple[float, float]:
+        """Means of the inputs before and after the likeliest change among them; NaN for fewer than two.
+
+        ADWIN itself drops one bucket at a time: its mean right after a change is still mostly of what was before.
+        """
+        x = self.history
+        if len(x) < 2:
+            return float("nan"), float("nan")
+        n = np.arange(1, len(x))
+        before = np.cumsum(x)[:-1] / n
+        after = (x.sum() - np.cumsum(x)[:-1]) / (len(x) - n)
+        best = int(np.argmax((after - before) ** 2 * n * (len(x) - n)))
+        return float(before[best]), float(after[best])
 
     def update(self, value: float) -> bool:
         """Learn ``value``, finite; True where ADWIN finds that the mean has changed."""

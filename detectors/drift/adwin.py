@@ -9,7 +9,7 @@ import numpy as np
 from detectors import scoring, state
 from detectors.adapters.river_adwin import RiverAdwin
 from detectors.parameters import check_bounds
-from detectors.protocol import Floats, Ints, Role, Scores, WindowBatch
+from detectors.protocol import Bools, Floats, Ints, Role, Scores, WindowBatch
 
 
 class AdwinParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,7 +35,9 @@ class AdwinParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 _LIMIT: Final = 50.0
-"""Standardised means are cut here: one wild window must not fill ADWIN's variance for good."""
+_FLOORS: Final = 10.0
+"""Standardised means are cut at 50, or at ten effect floors if that is more: one wild window must not fill ADWIN's
+variance for good."""
 
 
 @dataclass(slots=True)
@@ -52,7 +54,7 @@ class _Series:
 
     NUMBERS: ClassVar = ("seen", "mean", "m2", "spread", "held", "effect", "before", "after")
 
-    def step(self, value: float, spread: float, params: AdwinParams) -> bool:
+    def step(self, value: float, spread: float, floor: float, params: AdwinParams) -> bool:
         """Learn a window's mean; False while warming up."""
         if self.seen < params.warmup:
             self.seen += 1
@@ -62,11 +64,11 @@ class _Series:
             self.spread += (spread - self.spread) / self.seen
             return False
         scale = max((self.m2 / (self.seen - 1)) ** 0.5, 1e-3 * abs(self.mean), 1e-9)
-        before = self.adwin.mean
-        if self.adwin.update(min(max((value - self.mean) / scale, -_LIMIT), _LIMIT)):
-            change = self.adwin.mean - before
-            self.before, self.after = self.mean + before * scale, self.mean + self.adwin.mean * scale
-            self.effect = abs(change) * scale / max(self.spread, 1e-9)
+        limit = max(_LIMIT, _FLOORS * floor * self.spread / scale)
+        if self.adwin.update(min(max((value - self.mean) / scale, -limit), limit)):
+            before, after = self.adwin.split()
+            self.before, self.after = self.mean + before * scale, self.mean + after * scale
+            self.effect = abs(after - before) * scale / max(self.spread, 1e-9)
             self.held = params.hold
         elif self.held:
             self.held -= 1
@@ -108,18 +110,19 @@ class AdwinChange:
         usable = (count >= self.params.min_rows) & np.isfinite(mean) & (~latency | (mean > 0))
         value = np.where(latency, np.log(np.where(usable & latency, mean, 1.0)), mean)
         spread = np.where(latency, 1.0, np.sqrt(numeric.m2[places] / np.maximum(count, 1)))
-        result = self._step(numeric.series[places], usable, value, spread)
+        floor = np.where(latency, np.log(self.params.floor_ratio), self.params.floor)
+        result = self._step(numeric.series[places], usable, np.column_stack((value, spread, floor)))
         before, after = (np.where(latency, np.exp(x), x) for x in result[:, 1:].T)
         measured = scoring.Measured(
             score=result[:, 0],
-            floor=np.where(latency, np.log(self.params.floor_ratio), self.params.floor),
+            floor=floor,
             value=np.where(np.isnan(after), mean, after),
             reference=before,
         )
         return scoring.scores(self.kind, "mean", scoring.numeric_subject(numeric, places), usable, measured)
 
-    def _step(self, series: Ints, usable: np.ndarray, value: Floats, spread: Floats) -> Floats:
-        """Effect, level before and level after, float64[n, 3]; NaN where there is nothing to say."""
+    def _step(self, series: Ints, usable: Bools, given: Floats) -> Floats:
+        """Effect, level before and level after, float64[n, 3], from value, spread and floor; NaN for nothing to say."""
         result = np.full((len(series), 3), np.nan)
         for row in np.flatnonzero(usable).tolist():
             one = self._series.get(int(series[row]))
@@ -127,7 +130,8 @@ class AdwinChange:
                 if len(self._series) >= self.params.max_series:
                     continue
                 one = self._series[int(series[row])] = _Series(RiverAdwin(self.params.delta))
-            if one.step(float(value[row]), float(spread[row]), self.params):
+            value, spread, floor = given[row].tolist()
+            if one.step(value, spread, floor, self.params):
                 result[row] = (one.effect, one.before, one.after) if one.held else (0.0, np.nan, np.nan)
         return result
 

@@ -10,7 +10,7 @@ from detectors.parameters import check_bounds
 from detectors.protocol import Ints, Scores, WindowBatch
 
 HARMFUL: Final = ("hw_slowdown", "sw_thermal_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown")
-"""Reasons that cost performance against anyone's will; a software power cap or application clocks are set on purpose."""
+"""Reasons that cost performance against anyone's will; a power cap or application clocks are set on purpose."""
 
 
 class ThrottleParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.protocol import CategoryColumns, NumericColumns, Role, SampleColumns, ScopeColumns, WindowBatch
+from detectors.special import normal_sf
 from schemas.scopes import Family
 
 Floats = NDArray[np.float64]
@@ -30,7 +31,9 @@ class Crowd:
         place = np.arange(n)
         self.scope = place // per_scope
         quantity = place % per_scope
-        self.role = np.where(quantity < features, Role.FEATURE, np.where(quantity == features, Role.SCORE, Role.LATENCY))
+        self.role = np.where(
+            quantity < features, Role.FEATURE, np.where(quantity == features, Role.SCORE, Role.LATENCY)
+        )
         names = [*(f"features.f{i}" for i in range(features)), "score", "latency_ms"]
         self.names = names * scopes
         self.all_edges = np.ascontiguousarray(np.broadcast_to(edges, (n, 33)))
@@ -38,8 +41,6 @@ class Crowd:
 
     def shares(self, shift: float) -> Floats:
         """The 34 cells' shares of a normal whose mean is ``shift``."""
-        from detectors.special import normal_sf
-
         below = 1 - normal_sf(self.edges - shift)
         return np.diff(below, prepend=0.0, append=1.0)
 
@@ -73,8 +74,9 @@ class Crowd:
         s = np.arange(self.scopes)
         errors = self.rng.binomial(events, 0.01)
         return ScopeColumns(
-            id=s, family=[Family.PREDICTION] * self.scopes, rows=events, late=s * 0, errors=errors, age_windows=s * 0 + 9,
-            ref_rows=s * np.nan, ref_error_ratio=s * 0 + 0.01,
+            id=s, family=[Family.PREDICTION] * self.scopes, rows=events, late=s * 0, errors=errors,
+            age_windows=s * 0 + 9,
+            ref_rows=np.full(len(s), np.nan), ref_error_ratio=np.full(len(s), 0.01),
             series={q: self.n + i * self.scopes + s for i, q in enumerate(("rows", "errors", "outliers"))},
         )  # fmt: skip
 

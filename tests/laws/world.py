@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +86,7 @@ class World:
                 for name in names
             ]
         shapes = {"quantiles": (3,), "ref_quantiles": (3,), "cur": (34,), "ref": (34,), "edges": (33,)}
-        columns = {}
+        columns: dict[str, NDArray[Any]] = {}
         for column, dtype in _NUMERIC.items():
             values = [row[column] for row in rows]
             columns[column] = np.array(values, dtype).reshape(len(rows), *shapes.get(column, ()))
