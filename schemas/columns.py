@@ -144,7 +144,8 @@ class EventColumns:
     blocks
         The features, one block per distinct set of names.
     event_id
-        n texts (``""`` when unknown): exemplars in alerts.
+        n texts (``""`` when unknown): exemplars in alerts. Made, and cut to the length limit, when they are read:
+        index the few that are wanted rather than going through all.
     """
 
     family: Family

@@ -19,7 +19,7 @@ from schemas.codecs.families import FamilySpec
 from schemas.codecs.headers import Hints
 from schemas.codecs.limits import Limits
 from schemas.codecs.morgue import Morgue
-from schemas.codecs.texts import NON_FINITE, TRUNCATED, Notes
+from schemas.codecs.texts import NON_FINITE, Notes
 from schemas.codecs.times import Problem, problems
 from schemas.columns import CountedColumn, EventColumns, Floats, Ints, Reason
 
@@ -29,7 +29,7 @@ def columns(
 ) -> list[EventColumns]:
     """The usable events of Arrow messages, one part per schema; the others go to the morgue."""
     parts: list[EventColumns] = []
-    for messages in read(records, payloads, limits, morgue).values():
+    for messages in read(records, payloads, limits, morgue):
         parts += _of_schema(spec, messages, hints, limits, morgue)
     return parts
 
@@ -65,7 +65,7 @@ def _convert(
     counted = _counted(spec, events, limits, notes)
     blocks = feature_blocks(events, spec.values, limits, notes) if spec.values else ()
     key, distinct = keys(events, spec, limits, notes)
-    event_id = _event_ids(events, limits, notes)
+    event_id = _event_ids(events, limits)
     part = EventColumns(
         spec.family, events.record, events.index, times, key, distinct, numeric, {**counted, **notes.columns()},
         blocks, event_id,
@@ -202,13 +202,8 @@ def _entries(column: pa.Array, path: str) -> tuple[Ints, Ints]:
     return rows[kept], numbers[at[kept]]
 
 
-def _event_ids(events: Frame, limits: Limits, notes: Notes) -> Sequence[str]:
+def _event_ids(events: Frame, limits: Limits) -> Sequence[str]:
     column = events.get("event_id")
     if column is None or pa.types.is_null(column.type):
         return arrow_columns.NoTexts(len(events))
-    plain = column if not pa.types.is_dictionary(column.type) else column.cast(pa.string())
-    longest = pc.max(pc.utf8_length(plain.cast(pa.large_string()))).as_py() or 0
-    if longest > limits.max_text_chars:
-        lengths = pc.utf8_length(plain.cast(pa.large_string())).fill_null(0).to_numpy(zero_copy_only=False)
-        notes.add(TRUNCATED, "texts", np.flatnonzero(lengths > limits.max_text_chars))
-    return arrow_columns.ArrowTexts(plain, limits.max_text_chars)
+    return arrow_columns.ArrowTexts(column, limits.max_text_chars)

@@ -6,9 +6,8 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from schemas.codecs.ipc_guard import decompressed_bytes
+from schemas.codecs.ipc_guard import decompressed_bytes, schema_bytes
 from schemas.codecs.limits import Limits
 from schemas.codecs.morgue import Morgue
 from schemas.columns import Ints, Reason
@@ -65,7 +64,9 @@ class Frame:
 
 def children(column: pa.Array) -> dict[str, Any]:
     """The fields of a struct column, null where the struct is; of fields with one name the last."""
-    return {column.type.field(place).name: pc.struct_field(column, place) for place in range(column.type.num_fields)}
+    kind = column.type
+    fields = column.flatten() if column.null_count else [column.field(place) for place in range(kind.num_fields)]
+    return {kind.field(place).name: field for place, field in enumerate(fields)}
 
 
 def frame(messages: Sequence[Message]) -> Frame:
@@ -89,9 +90,9 @@ def _whole(column: pa.Array) -> pa.Array:
     return whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
 
 
-def read(records: Sequence[int], payloads: Sequence[bytes], limits: Limits, morgue: Morgue) -> dict[Any, list[Message]]:
-    """The readable messages by schema; the others go to the morgue."""
-    by_schema: dict[Any, list[Message]] = {}
+def read(records: Sequence[int], payloads: Sequence[bytes], limits: Limits, morgue: Morgue) -> list[list[Message]]:
+    """The readable messages, those with the same schema together; the others go to the morgue."""
+    by_schema: dict[bytes, list[Message]] = {}
     for record, payload in zip(records, payloads, strict=True):
         try:
             size = decompressed_bytes(payload)
@@ -99,7 +100,7 @@ def read(records: Sequence[int], payloads: Sequence[bytes], limits: Limits, morg
                 text = f"{size} bytes when decompressed, at most {limits.max_decompressed_bytes} are read"
                 morgue.add(record, Reason.TOO_LARGE, text)
                 continue
-            schema, message = _read_one(record, payload)
+            message = _read_one(record, payload)
         except ARROW_ERRORS as error:
             morgue.add(record, Reason.INVALID_ARROW, str(error) or type(error).__name__)
             continue
@@ -109,14 +110,14 @@ def read(records: Sequence[int], payloads: Sequence[bytes], limits: Limits, morg
         elif not message.rows:
             morgue.add(record, Reason.NULL_VALUE, "an Arrow stream without an event")
         else:
-            by_schema.setdefault(schema, []).append(message)
-    return by_schema
+            by_schema.setdefault(schema_bytes(payload), []).append(message)
+    return list(by_schema.values())
 
 
-def _read_one(record: int, payload: bytes) -> tuple[Any, Message]:
+def _read_one(record: int, payload: bytes) -> Message:
     with pa.ipc.open_stream(pa.py_buffer(payload)) as stream:
         batches = list(stream)
         # offsets and indices come from outside: nothing may follow them before they are known to stay within bounds
         for batch in batches:
             batch.validate(full=True)
-        return stream.schema, Message(record, batches, sum(batch.num_rows for batch in batches))
+        return Message(record, batches, sum(batch.num_rows for batch in batches))

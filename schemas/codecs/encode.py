@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 _json: Final = msgspec.json.Encoder()
+_UNIQUE: Final = frozenset({"event_id", "trace_id"})
+"""Texts that hardly ever repeat."""
 
 
 def encode_json(event: msgspec.Struct) -> bytes:
@@ -38,7 +40,7 @@ def encode_arrow(events: Sequence[msgspec.Struct] | Mapping[str, Any]) -> bytes:
         the whole stream. Encode such events apart.
     """
     columns = events if isinstance(events, Mapping) else _columns(events)
-    table = pa.table({name: _array(values) for name, values in columns.items()})
+    table = pa.table({name: _array(name, values) for name, values in columns.items()})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table)
@@ -46,13 +48,15 @@ def encode_arrow(events: Sequence[msgspec.Struct] | Mapping[str, Any]) -> bytes:
     return encoded
 
 
-def _array(values: object) -> pa.Array:
+def _array(name: str, values: object) -> pa.Array:
     if isinstance(values, Mapping):
-        children = [_array(column) for column in values.values()]
+        children = [_array(child, column) for child, column in values.items()]
         return pa.StructArray.from_arrays(children, names=list(values))
-    if isinstance(values, np.ndarray):
-        return pa.array(values, from_pandas=True)
-    return values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values)
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return values
+    array = pa.array(values, from_pandas=isinstance(values, np.ndarray))
+    # texts that repeat travel once, and need not be looked up again by whoever reads them
+    return array.dictionary_encode() if pa.types.is_string(array.type) and name not in _UNIQUE else array
 
 
 def _columns(events: Sequence[msgspec.Struct]) -> dict[str, Any]:
@@ -65,7 +69,11 @@ def _columns(events: Sequence[msgspec.Struct]) -> dict[str, Any]:
 
 
 def _nested(name: str, values: list[Any]) -> pa.Array:
+    """A struct column, null where an event has none."""
     names = {frozenset(value) for value in values if value is not None}
     if name != "gen_ai" and len(names) > 1:
         raise ValueError(f"events differ in the names of their {name}: encode those of one schema at a time")
-    return pa.array(values)
+    children = list(dict.fromkeys(child for value in values for child in value or ()))
+    arrays = [_array(child, [None if value is None else value.get(child) for value in values]) for child in children]
+    null = pa.array([value is None for value in values])
+    return pa.StructArray.from_arrays(arrays, names=children, mask=null)

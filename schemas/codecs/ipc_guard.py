@@ -14,7 +14,7 @@ _MAX_METADATA: Final = 2**31
 
 
 def decompressed_bytes(stream: bytes) -> int:
-    """Bytes that the buffers of ``stream`` take once they are decompressed.
+    """Bytes that the compressed buffers of ``stream`` take once they are decompressed; 0 where none is.
 
     Raises
     ------
@@ -57,21 +57,23 @@ def _message(raw: bytes, at: int, body: int) -> tuple[int, int]:
 
 def _batch(raw: bytes, batch: int, body: int) -> int:
     buffers_at = _field(raw, batch, 2)
-    if not buffers_at:
-        return 0
-    compressed = bool(_field(raw, batch, 3))
+    if not buffers_at or not _field(raw, batch, 3):
+        return 0  # not compressed: what is in memory is what is in the message
     vector = buffers_at + _u32(raw, buffers_at)
     needed = 0
     for number in range(_u32(raw, vector)):
         offset, length = struct.unpack_from("<qq", raw, vector + 4 + 16 * number)
         if length < 0 or offset < 0:
             raise ValueError("an IPC buffer with a negative offset or length")
-        if compressed and length >= 8:
+        if length >= 8:
             said = struct.unpack_from("<q", raw, body + offset)[0]
-            needed += length if said < 0 else said  # -1 marks a buffer that was left as it is
-        else:
-            needed += length
+            needed += max(said, 0)  # -1 marks a buffer that was left as it is
     return needed
+
+
+def schema_bytes(stream: bytes) -> bytes:
+    """The schema message at the beginning of a stream: equal bytes are equal schemas."""
+    return stream[: 8 + _u32(stream, 4)]
 
 
 def _u32(raw: bytes, at: int) -> int:

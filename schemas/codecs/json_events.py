@@ -17,7 +17,7 @@ from schemas.codecs.keys import Cuts, canonical, event_key
 from schemas.codecs.limits import Limits
 from schemas.codecs.morgue import Morgue
 from schemas.codecs.readers import MISSING_TIME, UNDECODABLE, reader
-from schemas.codecs.texts import TRUNCATED, Notes, Numbering
+from schemas.codecs.texts import CutTexts, Notes, Numbering
 from schemas.codecs.times import Problem, problems
 from schemas.columns import Codes, CountedColumn, EventColumns, EventKey, FeatureBlock, Floats, Ints, Reason
 from schemas.common import Value
@@ -87,7 +87,7 @@ def columns(
     numeric = _numeric(spec, fields, times)
     counted = _counted(spec, fields, limits, notes)
     blocks = _blocks(fields[spec.values], messages.names, limits, notes) if spec.values else ()
-    event_id = _event_ids(messages, hints, limits, notes)
+    event_id = _event_ids(messages, hints, limits)
     return EventColumns(
         spec.family, messages.record, np.zeros(len(events), np.int64), times, key, keys, numeric,
         {**counted, **notes.columns()}, blocks, event_id,
@@ -206,13 +206,9 @@ def _counted(
     return {name: column for name, column in found.items() if column is not None}
 
 
-def _event_ids(messages: JsonMessages, hints: Hints, limits: Limits, notes: Notes) -> list[str]:
+def _event_ids(messages: JsonMessages, hints: Hints, limits: Limits) -> Sequence[str]:
     ids = [e.event_id or "" for e in messages.events]
     if not hints.empty and not all(ids):
         records = messages.record.tolist()
         ids = [known or hints.event_id(record) for known, record in zip(ids, records, strict=True)]
-    width = limits.max_text_chars
-    if max(map(len, ids)) > width:
-        notes.add(TRUNCATED, "texts", np.flatnonzero([len(text) > width for text in ids]))
-        ids = [text[:width] for text in ids]
-    return ids
+    return CutTexts(ids, limits.max_text_chars)

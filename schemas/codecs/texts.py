@@ -1,7 +1,8 @@
 """Texts into codes, truncated the same way everywhere."""
 
 from collections.abc import Iterable, Sequence
-from typing import Final, Generic, TypeVar
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar, overload
 
 import numpy as np
 
@@ -48,6 +49,26 @@ class Notes:
         flat = np.concatenate(rows)
         order = np.argsort(flat, kind="stable")
         return CountedColumn(flat[order], codes[order], tuple(by_value))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CutTexts(Sequence[str]):
+    """Texts that are cut to ``max_chars`` when they are read."""
+
+    texts: Sequence[str]
+    max_chars: int
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> "CutTexts": ...
+    def __getitem__(self, at: int | slice) -> "str | CutTexts":
+        if isinstance(at, slice):
+            return CutTexts(self.texts[at], self.max_chars)
+        return self.texts[at][: self.max_chars]
 
 
 def as_text(value: object) -> str:
