@@ -16,8 +16,13 @@ CONTROL = "control"
 def alert_policy(settings: AlertSettings) -> AlertPolicy:
     """The knobs of an alert's life, from the settings."""
     return AlertPolicy(
+        page_confidence_ratio=settings.page_confidence_ratio,
         resolve_after_ms=int(settings.resolve_after_s * 1000),
+        flap_window_ms=int(settings.flap_window_s * 1000),
+        update_after_ms=int(settings.update_after_s * 1000),
         repeat_after_ms=int(settings.repeat_after_s * 1000),
+        inhibit_after_ms=int(settings.inhibit_after_s * 1000),
+        max_alerts=settings.max_alerts,
         runbook_url=settings.runbook_url,
     )
 

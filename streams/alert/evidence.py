@@ -19,35 +19,31 @@ _SCORES: Final = (
     "SELECT start, detector, score, value, baseline, threshold, rows FROM scores "
     "WHERE {scope} AND {quantity} AND detector = {detector} AND {at}"
 )
-_DRIFT: Final = (
-    "SELECT sum((c - r) * log(c / r)) AS psi FROM ("
-    "SELECT arrayJoin(arrayZip(halcyon_dense(w.bins, w.counts), b.counts)) AS cell, "
-    "(cell.1 + 0.5) / (arraySum(w.counts) + 17) AS c, (cell.2 + 0.5) / (arraySum(b.counts) + 17) AS r "
-    "FROM windows AS w INNER JOIN baselines AS b ON b.baseline_id = w.layout AND b.quantity = w.quantity "
-    "WHERE {w_scope} AND w.quantity = {name} AND w.window_s = {window_s} AND w.start = {start} AND notEmpty(b.counts))"
+_DRIFT: Final = "SELECT start, count, psi, wasserstein, baseline_id FROM drift WHERE {scope} AND {quantity} AND {at}"
+_CATEGORIES: Final = (
+    "SELECT start, value, count, ratio FROM categories WHERE {scope} AND {quantity} AND {at} ORDER BY count DESC"
 )
-_CATEGORIES: Final = "SELECT * FROM categories WHERE {scope} AND {quantity} AND {at}"
 _NULLS: Final = "SELECT start, nulls, rows, null_ratio FROM windows WHERE {scope} AND {quantity} AND {at}"
 _VOLUME: Final = "SELECT start, rows, late, rows_per_s FROM volume WHERE {scope} AND {at}"
-_COUNTER: Final = "SELECT * FROM categories WHERE {scope} AND quantity = {counter} AND {at}"
+_ERRORS: Final = "SELECT start, errors, rows, error_ratio FROM errors WHERE {scope} AND {at}"
+_COUNTER: Final = (
+    "SELECT start, value, count, ratio FROM categories "
+    "WHERE {scope} AND quantity = {counter} AND counter AND {at} ORDER BY count DESC"
+)
 
 _TEMPLATES: Final[dict[Kind, str]] = {
+    Kind.DRIFT: _DRIFT,
+    Kind.SCORE_DRIFT: _DRIFT,
     Kind.CATEGORY_DRIFT: _CATEGORIES,
-    Kind.CHANGE: _SCORES,
     Kind.OUTLIERS: _SCORES,
     Kind.NULLS: _NULLS,
     Kind.VOLUME: _VOLUME,
-    Kind.ERRORS: _COUNTER,
+    Kind.ERRORS: _ERRORS,
     Kind.BAD_INPUT: _COUNTER,
     Kind.GPU_XID: _COUNTER,
     Kind.GPU_THROTTLE: _COUNTER,
 }
-_COUNTERS: Final = {
-    Kind.ERRORS: "status",
-    Kind.BAD_INPUT: "reason",
-    Kind.GPU_XID: "xid",
-    Kind.GPU_THROTTLE: "clocks_event_reason",
-}
+_COUNTERS: Final = {Kind.BAD_INPUT: "reason", Kind.GPU_XID: "xid", Kind.GPU_THROTTLE: "clocks_event_reason"}
 
 
 def sql_of(finding: Finding) -> str:
@@ -82,28 +78,19 @@ def sql_of(finding: Finding) -> str:
     AND model_version = '3' AND segment = '' AND window_s = 10 AND start = fromUnixTimestamp64Milli(60000, 'UTC')
     """
     template = _TEMPLATES.get(finding.kind, _WINDOWS)
-    if finding.kind in (Kind.DRIFT, Kind.SCORE_DRIFT):
-        template = _DRIFT if "psi" in finding.detector else _SCORES
-    window_s = finding.window_ms // 1000
     start = f"fromUnixTimestamp64Milli({finding.window_start_ms}, 'UTC')"
     return template.format(
-        scope=_scope(finding, ""),
-        w_scope=_scope(finding, "w."),
+        scope=_scope(finding),
         quantity=f"quantity = {_literal(finding.quantity)}",
-        name=_literal(finding.quantity),
         detector=_literal(finding.detector),
         counter=_literal(_COUNTERS.get(finding.kind, finding.quantity)),
-        at=f"window_s = {window_s} AND start = {start}",
-        window_s=window_s,
-        start=start,
+        at=f"window_s = {finding.window_ms // 1000} AND start = {start}",
     )
 
 
-def _scope(finding: Finding, prefix: str) -> str:
-    scope = finding.scope
-    named = {"family": scope.family.value, "model": scope.model, "model_version": scope.model_version}
-    named["segment"] = scope.segment
-    return " AND ".join(f"{prefix}{column} = {_literal(value)}" for column, value in named.items())
+def _scope(finding: Finding) -> str:
+    columns = ("family", "model", "model_version", "segment")
+    return " AND ".join(f"{column} = {_literal(getattr(finding.scope, column))}" for column in columns)
 
 
 def _literal(text: str) -> str:

@@ -56,8 +56,7 @@ class Track(msgspec.Struct):
     ``status`` is that of the last recorded event; ``told`` whether receivers think that it fires. ``said_rank``,
     ``said_kinds`` and ``said_tops`` are what was said in this episode, last at ``recorded_ms``; ``lasting`` the worst
     member that has ended in it, from which a resolve is told; ``recent`` those that ended a short while ago.
-    ``dirty_ms`` is the event time of what has not been evaluated yet, None when all has. ``overflow`` counts members
-    that found no room.
+    ``dirty_ms`` is the event time of what has not been evaluated yet, None when all has.
     """
 
     fingerprint: str
@@ -78,20 +77,24 @@ class Track(msgspec.Struct):
     said_tops: list[str] = []
     lasting: Member | None = None
     recent: dict[str, Member] = {}
-    overflow: int = 0
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing fires in it and nothing waits to be decided."""
+        return not self.members and self.dirty_ms is None
 
 
 class BookState(msgspec.Struct):
     """The whole fold.
 
-    ``progress`` maps a partition of ``panes`` to the event time it has reached, ``seen`` a series to the end of the
-    latest window folded.
+    ``progress`` holds by family the event time that each partition of ``panes`` has reached, ``seen`` by family the end
+    of the latest window folded of each series.
     """
 
     tracks: dict[str, Track] = {}
     silences: dict[str, Silence] = {}
-    progress: dict[int, int] = {}
-    seen: dict[str, int] = {}
+    progress: dict[str, dict[int, int]] = {}
+    seen: dict[str, dict[str, int]] = {}
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -6,7 +6,7 @@ from typing import Final
 
 from schemas.alerts import rfc3339
 from schemas.findings import Finding, Kind
-from schemas.scopes import Family, Scope
+from schemas.scopes import INVALID, Family, Scope
 from streams.alert.policy import Group
 from streams.alert.state import Member
 
@@ -22,7 +22,16 @@ _HEADLINES: Final[dict[Group, str]] = {
     Group.GPU_MEMORY: "is short of memory",
     Group.GPU_FAULT: "reports a fault",
 }
-_PERCENT: Final = frozenset({"ratio", "share"})
+_PERCENT: Final = {
+    "ratio": "",
+    "null ratio": "null",
+    "error ratio": "errors",
+    "share of events": "of events",
+    "of rows": "of rows",
+    "of samples": "of samples",
+    "of memory": "of memory",
+}
+_NAMED: Final = frozenset({"PSI", "JS distance", "mean"})
 
 
 def name_of(scope: Scope) -> str:
@@ -33,6 +42,8 @@ def name_of(scope: Scope) -> str:
     >>> name_of(Scope(Family.PREDICTION, "fraud", "3")), name_of(Scope(Family.GPU, "node-1", "GPU-7"))
     ('fraud v3', 'GPU-7 on node-1')
     """
+    if scope.model == INVALID:
+        return f"{scope.family.value} stream"
     if scope.family is Family.GPU:
         return f"{scope.model_version or 'a GPU'} on {scope.model}"
     version = scope.model_version
@@ -45,15 +56,15 @@ def number(value: float | None, unit: str = "") -> str:
 
     Examples
     --------
-    >>> number(0.0612, "ratio"), number(1234567, "rows"), number(None), number(81.26, "°C")
-    ('6.12 %', '1,234,567 rows', '–', '81.3 °C')
+    >>> number(0.0612, "null ratio"), number(0.41, "PSI"), number(1234567, "rows"), number(None), number(81.26, "°C")
+    ('6.12 % null', 'PSI 0.41', '1,234,567 rows', '–', '81.3 °C')
     """
     if value is None or not math.isfinite(value):
         return "–"
     if unit in _PERCENT:
-        return f"{100 * value:.3g} %"
+        return f"{100 * value:.3g} % {_PERCENT[unit]}".rstrip()
     text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-    return f"{text} {unit}".rstrip()
+    return f"{unit} {text}" if unit in _NAMED else f"{text} {unit}".rstrip()
 
 
 def summary_of(scope: Scope, group: Group, members: Sequence[Member]) -> str:
@@ -71,9 +82,8 @@ def description_of(members: Sequence[Member], starts_ms: int, consequences: Sequ
     sentences = [
         f"{lead.summary.rstrip('. ') or _measured(lead)}.",
         (
-            f"{lead.quantity}: {number(lead.value, lead.unit)} against {number(lead.baseline, lead.unit)}"
-            f" (threshold {number(lead.threshold, lead.unit)}), by {lead.detector} over {_span(lead.window_ms)},"
-            f" {lead.rows:,} events, since {rfc3339(starts_ms)[:19].replace('T', ' ')} UTC."
+            f"Threshold {number(lead.threshold, lead.unit)}, by {lead.detector} over {_span(lead.window_ms)};"
+            f" began {rfc3339(starts_ms)[:19].replace('T', ' ')} UTC."
         ),
     ]
     others = list(dict.fromkeys(member.finding.quantity for member in members[1:] if member.finding is not lead))

@@ -37,6 +37,12 @@ def finding(kind: Kind, quantity: str, window: int, **fields: Any) -> Finding:
     return Finding(id=f"{kind}/{quantity}/{window}", kind=kind, quantity=quantity, **known)
 
 
+class FamilyProgress(Progress, frozen=True, tag="progress"):
+    """Progress that says of which family it speaks."""
+
+    family: Family = Family.PREDICTION
+
+
 def through(window: int, partition: int = 0) -> Progress:
     """Everything before the start of the n-th window has been analysed."""
     return Progress(partition, at(window))

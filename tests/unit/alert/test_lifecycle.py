@@ -13,7 +13,7 @@ from streams.alert.episode import AlertEvent
 from streams.alert.lifecycle import AlertBook
 from streams.alert.policy import AlertPolicy
 from streams.alert.state import Matcher, Silence
-from tests.unit.alert.helpers import PANE_MS, at, finding, through
+from tests.unit.alert.helpers import PANE_MS, FamilyProgress, at, finding, through
 
 POLICY = AlertPolicy()
 
@@ -326,8 +326,27 @@ def test_what_the_analyse_stage_says_again_changes_nothing() -> None:
     before = book.to_bytes()
     assert play(history, book) == []
     assert book.to_bytes() == before
-    assert play([through(4000)], book) == []
+
+
+def test_what_is_said_again_long_after_changes_nothing_either() -> None:
+    history = [*lasting(Kind.ERRORS, "errors", range(3)), finding(Kind.ERRORS, "errors", 3, firing=False)]
+    book = AlertBook(POLICY)
+    assert len(play([*history, FamilyProgress(0, at(4))], book)) == 2
+    assert play([FamilyProgress(0, at(4000))], book) == []
+    assert len(book.to_bytes()) < 3_000
     assert play(history, book) == []
+
+
+def test_families_have_event_times_of_their_own() -> None:
+    book = AlertBook(POLICY)
+    assert len(play([finding(Kind.ERRORS, "errors", 0), FamilyProgress(0, at(1))], book)) == 1
+    years = FamilyProgress(0, at(10_000_000), Family.GPU)
+    assert play([years, FamilyProgress(1, at(10_000_001), Family.GPU)], book) == []
+    assert play([finding(Kind.DRIFT, "score", 5), FamilyProgress(0, at(6))], book)
+    assert published(play([FamilyProgress(0, at(500))], book)) == [
+        ("resolved", "HalcyonErrors"),
+        ("resolved", "HalcyonModelDrift"),
+    ]
 
 
 def test_memory_is_bounded() -> None:

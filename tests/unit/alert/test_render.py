@@ -40,7 +40,7 @@ def test_a_firing_alert_says_what_how_much_since_when_and_where_to_read_on() -> 
         "PAGE",
         "HalcyonModelDrift",
         "fraud v3 drifts from its baseline",
-        "features.amount 0.6 PSI against 0.02 PSI (threshold 0.2 PSI)",
+        "features.amount PSI 0.6 against PSI 0.02 (threshold PSI 0.2)",
         "1,000 events",
         "since",
         "75%",
