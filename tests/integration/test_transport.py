@@ -1,150 +1,21 @@
-"""Stages on a real broker: what is delivered, what is committed, and what outlives a kill."""
+"""Stages on a real broker: what is delivered, what is committed, what ends a worker."""
 
 import asyncio
 import contextlib
-import os
-import signal
-import subprocess
-import sys
-import textwrap
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 
 from deploy.local.kafka import LocalKafka
 from streams.clock import SystemClock
-from streams.runner import serve
 from streams.stage import Batch, Position, TopicPartition
-from streams.transport import StageApp, TransportSettings, build_app
+from streams.transport import StageApp, build_app
 from streams.wire import CommitRefusedError, State
-
-ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 60.0
-Offset = tuple[TopicPartition, int]
-
-
-class Recorder:
-    """A stage that notes everything, and may commit what it has processed."""
-
-    def __init__(self, name: str, topics: Sequence[str]) -> None:
-        self.name, self.topics = name, topics
-        self.calls: list[tuple[str, Any]] = []
-        self.seen: list[Offset] = []
-        self.batches: list[Batch] = []
-        self.positions: dict[TopicPartition, Position] = {}
-        self.before: Callable[[Batch], Any] = lambda _: None
-
-    async def start(self) -> None:
-        self.calls.append(("start", None))
-
-    async def assigned(
-        self, partitions: Mapping[TopicPartition, Position | None]
-    ) -> Mapping[TopicPartition, int | None]:
-        self.calls.append(("assigned", dict(partitions)))
-        return {}
-
-    async def process(self, batch: Batch) -> None:
-        waiting = self.before(batch)
-        if waiting is not None:
-            await waiting
-        self.calls.append(("process", batch.tp))
-        self.batches.append(batch)
-        self.seen += [(batch.tp, record.offset) for record in batch.records]
-        self.positions[batch.tp] = Position(batch.records[-1].offset + 1, f"after {batch.records[-1].offset}")
-
-    async def tick(self) -> None: ...
-
-    async def revoked(self, partitions: AbstractSet[TopicPartition]) -> None:
-        self.calls.append(("revoked", set(partitions)))
-
-    async def stop(self) -> None:
-        self.calls.append(("stop", None))
-
-    def committable(self) -> Mapping[TopicPartition, Position]:
-        return self.positions
-
-
-class Life:
-    """One worker's life in this process."""
-
-    def __init__(self, *apps: StageApp) -> None:
-        self.apps = apps
-        self.stop = asyncio.Event()
-        self.exit = asyncio.create_task(serve(apps, self.stop))
-
-    async def end(self) -> int:
-        self.stop.set()
-        return await self.exit
-
-
-async def until(reached: Callable[[], object], *lives: Life, patience_s: float = PATIENCE_S) -> None:
-    """Wait for a condition; an ended life or lost patience fails the test."""
-    deadline = time.monotonic() + patience_s
-    while not reached():
-        assert not any(life.exit.done() for life in lives), "a worker ended"
-        assert time.monotonic() < deadline, "it did not happen"
-        await asyncio.sleep(0.02)
-
-
-class Broker:
-    """The broker as a test uses it."""
-
-    def __init__(self, kafka: LocalKafka, prefix: str) -> None:
-        self.kafka, self.bootstrap, self.prefix = kafka, kafka.bootstrap, prefix
-        self.admin = AdminClient({"bootstrap.servers": self.bootstrap})
-        self.topic, self.group = f"{prefix}in", f"{prefix}group"
-        self.sent: Counter[int] = Counter()
-
-    def create(self, partitions: int = 1, topic: str | None = None) -> None:
-        topic = topic or self.topic
-        self.admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(PATIENCE_S)
-
-    def topics(self) -> set[str]:
-        return set(self.admin.list_topics(timeout=PATIENCE_S).topics)
-
-    def send(self, count: int, partition: int = 0, size_bytes: int = 20, topic: str | None = None) -> None:
-        producer = Producer({"bootstrap.servers": self.bootstrap, "linger.ms": 5})
-        for _ in range(count):
-            producer.produce(topic or self.topic, b"x" * size_bytes, partition=partition)
-            producer.poll(0)
-        producer.flush(PATIENCE_S)
-        self.sent[partition] += count
-
-    def committed(self, group: str | None = None) -> dict[int, tuple[int, str]]:
-        """Ask with aiokafka: confluent-kafka reads past the end of commit metadata, which has no terminating zero."""
-        with ThreadPoolExecutor(1) as thread:  # a loop of its own, so that conditions need not be coroutines
-            return thread.submit(asyncio.run, self._committed(group or self.group)).result(PATIENCE_S)
-
-    async def _committed(self, group: str) -> dict[int, tuple[int, str]]:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
-        await admin.start()
-        try:
-            found = await admin.list_consumer_group_offsets(group)
-        finally:
-            await admin.close()
-        return {tp.partition: (at.offset, at.metadata) for tp, at in found.items() if tp.topic == self.topic}
-
-    def settings(self, **changes: Any) -> TransportSettings:
-        return TransportSettings(self.bootstrap, changes.pop("group", self.group), commit_interval_s=0.1, **changes)
-
-    def run(self, stage: Any, **changes: Any) -> Life:
-        return Life(build_app(stage, settings=self.settings(**changes), clock=SystemClock()))
-
-    def recorder(self, name: str = "recorder") -> Recorder:
-        return Recorder(name, [self.topic])
-
-    def everything(self) -> set[Offset]:
-        return {(TopicPartition(self.topic, p), offset) for p, count in self.sent.items() for offset in range(count)}
+from tests.integration.transport_support import PATIENCE_S, Broker, Life, Recorder, check_order, until
 
 
 @pytest.fixture
@@ -318,7 +189,7 @@ async def test_partitions_move_from_one_worker_to_two_and_back_while_events_flow
     # Every worker gave up in good order and committed all it had processed: so once each, not only at least once.
     assert Counter(one.seen + two.seen) == Counter(broker.everything())
     for stage in (one, two):
-        _check_order(stage)
+        check_order(stage)
         assert not any(batch for batch in stage.batches if len(batch.records) == 0)
     assert sum(call == "assigned" for call, _ in one.calls) >= 3
 
@@ -328,23 +199,6 @@ async def _flow(broker: Broker, partitions: int) -> None:
         for partition in range(partitions):
             broker.send(20, partition)
         await asyncio.sleep(0.02)
-
-
-def _check_order(stage: Recorder) -> None:
-    """Check that each partition is taken, fed and given up in this order, and offsets never go back within a life."""
-    held: set[TopicPartition] = set()
-    for call, what in stage.calls:
-        if call == "assigned":
-            assert not held, "taken over before the last ones were given up"
-            held = set(what)
-        elif call == "process":
-            assert what in held, "a batch of a partition that is not held"
-        elif call == "revoked":
-            assert what == held
-            held = set()
-    for tp in {tp for tp, _ in stage.seen}:
-        offsets = [offset for at, offset in stage.seen if at == tp]
-        assert offsets == sorted(offsets)
 
 
 async def test_a_commit_of_an_old_generation_never_reaches_the_group(broker: Broker) -> None:
@@ -453,178 +307,6 @@ async def test_records_of_aborted_transactions_do_not_count(broker: Broker) -> N
     assert await life.end() == 0
     assert [offset for _, offset in stage.seen] == [*range(10), *range(22, 32)]
     assert life.apps[0].delivery.counters.rewinds == 0
-
-
-@pytest.mark.slow
-async def test_a_broker_restart_loses_nothing(broker: Broker) -> None:
-    broker.create(partitions=2)
-    stage = broker.recorder()
-    life = broker.run(stage, commit_timeout_s=2.0)
-    for partition in range(2):
-        broker.send(200, partition)
-    await until(lambda: len(stage.seen) == 400, life)
-    await asyncio.to_thread(broker.kafka.restart)
-    for partition in range(2):
-        await asyncio.to_thread(broker.send, 200, partition)
-    await until(lambda: set(stage.seen) == broker.everything(), life)
-    await until(lambda: broker.committed() == {0: (400, "after 399"), 1: (400, "after 399")}, life)
-    assert await life.end() == 0
-
-
-WORKER = """
-    import sys
-    from streams.runner import run_apps
-    from streams.stage import Position
-    from streams.transport import TransportSettings, build_app
-
-    class Lines:
-        name = "lines"
-
-        def __init__(self, topic):
-            self.topics, self.positions = [topic], {}
-
-        async def start(self): ...
-        async def assigned(self, partitions):
-            print("assigned", *(at.offset if at else "-" for at in partitions.values()), flush=True)
-            return {}
-        async def process(self, batch):
-            for record in batch.records:
-                if record.value == b"poison":
-                    raise ValueError("poison")
-            self.positions[batch.tp] = Position(batch.records[-1].offset + 1)
-            print("read", batch.records[0].offset, batch.records[-1].offset + 1, flush=True)
-        async def tick(self): ...
-        async def revoked(self, partitions):
-            print("revoked", flush=True)
-        async def stop(self):
-            print("refused", app.delivery.counters.commits_refused, flush=True)
-        def committable(self):
-            return self.positions
-
-    bootstrap, topic, group, interval_s = sys.argv[1:]
-    settings = TransportSettings(bootstrap, group, commit_interval_s=float(interval_s), session_timeout_s=6.0)
-    app = build_app(Lines(topic), settings=settings)
-    sys.exit(run_apps(app))
-"""
-
-
-class Worker:
-    """A worker process of its own, for signals."""
-
-    def __init__(self, broker: Broker, folder: Path, commit_interval_s: float = 0.1) -> None:
-        self._out = folder / f"{time.monotonic_ns()}.txt"
-        arguments = [broker.bootstrap, broker.topic, broker.group, str(commit_interval_s)]
-        with self._out.open("w") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-W", "error", "-c", textwrap.dedent(WORKER), *arguments],
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-            )
-
-    def lines(self) -> list[str]:
-        return self._out.read_text().splitlines()
-
-    def read(self) -> int:
-        """Return how far it has read."""
-        return max((int(line.split()[2]) for line in self.lines() if line.startswith("read")), default=0)
-
-    def end(self, number: int) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(PATIENCE_S)
-
-
-@pytest.fixture
-def workers(broker: Broker, tmp_path: Path) -> Iterator[Callable[..., Worker]]:
-    started: list[Worker] = []
-
-    def start(**changes: Any) -> Worker:
-        started.append(Worker(broker, tmp_path, **changes))
-        return started[-1]
-
-    yield start
-    for worker in started:
-        if worker.process.poll() is None:
-            worker.process.kill()
-            worker.process.wait()
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_ends_a_worker_in_good_order(
-    broker: Broker, workers: Callable[..., Worker], number: signal.Signals
-) -> None:
-    broker.create()
-    broker.send(100)
-    worker = workers(commit_interval_s=3_600.0)
-    await until(lambda: worker.read() == 100)
-    assert broker.committed() == {}
-    assert await asyncio.to_thread(worker.end, number) == 0
-    assert broker.committed() == {0: (100, "")}
-    assert worker.lines()[-2:] == ["revoked", "refused 0"], worker.lines()
-
-
-async def test_a_poisoned_worker_exits_with_an_error_and_the_next_reads_the_same_batch(
-    broker: Broker, workers: Callable[..., Worker]
-) -> None:
-    broker.create()
-    broker.send(10)
-    worker = workers()
-    await until(lambda: broker.committed() == {0: (10, "")})
-    producer = Producer({"bootstrap.servers": broker.bootstrap})
-    producer.produce(broker.topic, b"poison")
-    producer.flush(PATIENCE_S)
-    assert await asyncio.to_thread(worker.process.wait, PATIENCE_S) == 1
-    again = workers()
-    assert await asyncio.to_thread(again.process.wait, PATIENCE_S) == 1
-    assert "assigned 10" in again.lines()
-    assert again.read() == 0
-    assert broker.committed() == {0: (10, "")}
-
-
-@pytest.mark.slow
-async def test_after_kill_9_the_next_life_starts_at_what_was_committed(
-    broker: Broker, workers: Callable[..., Worker]
-) -> None:
-    broker.create()
-    broker.send(50)
-    first = workers()
-    await until(lambda: broker.committed() == {0: (50, "")})
-    await asyncio.to_thread(first.end, signal.SIGTERM)
-    killed = workers(commit_interval_s=3_600.0)
-    await until(lambda: "assigned 50" in killed.lines())
-    broker.send(50)
-    await until(lambda: killed.read() == 100)
-    assert await asyncio.to_thread(killed.end, signal.SIGKILL) == -signal.SIGKILL
-    assert broker.committed() == {0: (50, "")}
-    following = workers()
-    await until(lambda: following.read() == 100)
-    assert "assigned 50" in following.lines()
-    assert await asyncio.to_thread(following.end, signal.SIGTERM) == 0
-
-
-@pytest.mark.slow
-async def test_a_worker_that_slept_through_a_rebalance_does_not_turn_offsets_back(
-    broker: Broker, workers: Callable[..., Worker]
-) -> None:
-    broker.create()
-    broker.send(50)
-    sleeper = workers(commit_interval_s=3_600.0)
-    await until(lambda: sleeper.read() == 50)
-    sleeper.process.send_signal(signal.SIGSTOP)
-    broker.send(50)  # what the sleeper had asked for: it finds this when it wakes, and nothing after it
-    other = workers()
-    await until(lambda: broker.committed() == {0: (100, "")})
-    broker.send(50)
-    await until(lambda: broker.committed() == {0: (150, "")})
-    # The group is empty again when the sleeper wakes: the broker would now take its commit, of generation -1, gladly.
-    assert await asyncio.to_thread(other.end, signal.SIGTERM) == 0
-    sleeper.process.send_signal(signal.SIGCONT)
-    await until(lambda: "revoked" in sleeper.lines())
-    await until(lambda: sleeper.lines().count("assigned 150") == 1)
-    assert broker.committed() == {0: (150, "")}
-    assert await asyncio.to_thread(sleeper.end, signal.SIGTERM) == 0
-    assert "refused 1" in sleeper.lines()
 
 
 @contextlib.asynccontextmanager
