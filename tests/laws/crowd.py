@@ -1,6 +1,7 @@
 """Many scopes at once, drawn straight as counts: a window of millions of events in milliseconds."""
 
 from dataclasses import replace
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,12 +38,22 @@ class Crowd:
         names = [*(f"features.f{i}" for i in range(features)), "score", "latency_ms"]
         self.names = names * scopes
         self.all_edges = np.ascontiguousarray(np.broadcast_to(edges, (n, 33)))
-        self.latency = np.exp(rng.normal(3, 0.6, size=(scopes, ref)))
+        self.ref_quantiles = self.latency(np.full(scopes, ref))
 
     def shares(self, shift: float) -> Floats:
         """The 34 cells' shares of a normal whose mean is ``shift``."""
         below = 1 - normal_sf(self.edges - shift)
         return np.diff(below, prepend=0.0, append=1.0)
+
+    def latency(self, events: NDArray[np.int64]) -> Floats:
+        """p50, p95 and p99 of ``events`` lognormal latencies each, as exact draws of their order statistics."""
+        rng, n = self.rng, np.maximum(events, 1)
+        k50, k95, k99 = (np.ceil(q * n) for q in (0.5, 0.95, 0.99))
+        u99 = rng.beta(k99, n + 1 - k99)
+        u95 = u99 * rng.beta(k95, np.maximum(k99 - k95, 1))
+        u50 = u95 * rng.beta(k50, np.maximum(k95 - k50, 1))
+        z = [[NormalDist().inv_cdf(u) for u in row] for row in np.stack((u50, u95, u99), axis=1).tolist()]
+        return np.exp(3 + 0.6 * np.array(z))
 
     def window(self, rows: int, shift: Floats | float = 0.0, slower: float = 1.0, nulls: float = 0.0) -> WindowBatch:
         """One window of about ``rows`` events per scope, Poisson; ``nulls`` of each feature's values are missing."""
@@ -57,13 +68,14 @@ class Crowd:
             cur[at] = rng.multinomial(count[at], self.shares(float(value)))
         latency = self.role == Role.LATENCY
         quantiles, ref_quantiles = np.zeros((n, 3)), np.zeros((n, 3))
-        drawn = np.exp(rng.normal(3, 0.6, size=(self.scopes, min(rows, 5_000)))) * slower
-        quantiles[latency] = np.quantile(drawn, [0.5, 0.95, 0.99], axis=1).T
-        ref_quantiles[latency] = np.quantile(self.latency, [0.5, 0.95, 0.99], axis=1).T
+        quantiles[latency] = self.latency(events) * slower
+        ref_quantiles[latency] = self.ref_quantiles
         zeros = np.zeros(n)
+        error = rng.normal(size=n) / np.sqrt(np.maximum(count, 1))
+        mean = np.where(latency, 24.0 * slower * (1 + 0.65 * error), moved + error)
         numeric = NumericColumns(
             series=np.arange(n), scope=self.scope, name=self.names, role=self.role, rows=of_series, count=count,
-            mean=zeros + moved, m2=zeros + count, min=zeros - 4, max=zeros + 4, quantiles=quantiles,
+            mean=mean, m2=zeros + count, min=zeros - 4, max=zeros + 4, quantiles=quantiles,
             has_baseline=np.ones(n, np.bool_), has_edges=~latency, cur=cur, ref=self.ref, edges=self.all_edges,
             ref_count=np.full(n, self.ref_rows), ref_rows=np.full(n, self.ref_rows), ref_mean=zeros,
             ref_std=zeros + 1, ref_quantiles=ref_quantiles,

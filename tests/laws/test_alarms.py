@@ -1,0 +1,78 @@
+"""What fires: next to nothing while nothing changes, whatever the volume; and what should, soon."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from detectors.decision import DecisionBank
+from detectors.protocol import Detector
+from detectors.registry import make
+from tests.laws.crowd import Crowd, at
+
+NUMERIC = ("psi", "wasserstein", "nulls", "latency", "volume", "errors", "adwin")
+
+
+def false_alarms(seed: int, scopes: int, windows: int, rows: int, features: int = 50) -> Counter[str]:
+    """Findings that started in ``windows`` windows of ``scopes`` scopes that never change, by detector."""
+    crowd = Crowd(np.random.default_rng(seed), scopes, features)
+    detectors: dict[str, Detector] = {kind: make(kind) for kind in NUMERIC}
+    bank, started = DecisionBank(), Counter[str]()
+    for i in range(windows):
+        window = at(crowd.window(rows), i * 60_000)
+        for kind, detector in detectors.items():
+            started[kind] += int(bank.decide(detector.step(window), i * 60_000, 60_000).started.sum())
+    return +started
+
+
+@pytest.mark.parametrize("rows", [200, 2_000, 200_000])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_nothing_fires_while_nothing_changes(seed: int, rows: int) -> None:
+    # 600 scope windows of 52 series each and of all numeric detectors: one finding in 10,000 is what is allowed.
+    assert not false_alarms(seed, scopes=20, windows=30, rows=rows)
+
+
+def windows_to_detect(kinds: tuple[str, ...], seed: int, **harm: float) -> int:
+    """Windows until a finding fires in scope 0 after the harm begins; 99 for more than ten."""
+    crowd = Crowd(np.random.default_rng(seed), 2, 10)
+    rows, before = 2_000, 14
+    detectors = {kind: make(kind) for kind in kinds}
+    bank = DecisionBank()
+    volume = harm.pop("volume", 1.0)
+    shift = harm.pop("shift", 0.0)
+    moved = np.where(np.arange(crowd.n) == 0, shift, 0.0)
+    for i in range(before + 10):
+        window = crowd.window(rows) if i < before else crowd.window(int(rows * volume), shift=moved, **harm)
+        firing = [bank.decide(d.step(window), i * 10_000, 10_000).firing for d in detectors.values()]
+        if any(f.any() for f in firing):
+            return i - before + 1 if i >= before else -1
+    return 99
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    ("kinds", "harm"),
+    [
+        (("psi",), {"shift": 0.5}),
+        (("wasserstein",), {"shift": 0.5}),
+        (("nulls",), {"nulls": 0.2}),
+        (("latency",), {"slower": 1.5}),
+        (("volume",), {"volume": 0.4}),
+    ],
+)
+def test_harm_is_found_within_five_windows(kinds: tuple[str, ...], harm: dict[str, float], seed: int) -> None:
+    assert 1 <= windows_to_detect(kinds, seed, **harm) <= 5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_silence_is_found_within_two_windows(seed: int) -> None:
+    assert windows_to_detect(("volume",), seed, volume=0.0) == 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_starting_up_is_no_finding(seed: int) -> None:
+    crowd = Crowd(np.random.default_rng(seed), 5, 1)
+    detector, bank = make("volume"), DecisionBank()
+    for i in range(60):
+        scores = detector.step(crowd.window(min(2_000, 100 * (i + 1))))
+        assert not bank.decide(scores, i * 10_000, 10_000).firing.any()
