@@ -63,7 +63,7 @@ class BaselineFeed:
             try:
                 baseline = decode(value)
             except msgspec.ValidationError as error:
-                log.error("a baseline under %r cannot be read and is left out: %s", key[:200], error)
+                log.warning("a baseline under %r cannot be read and is left out: %s", key[:200], error)
                 continue
             if not self._keep_samples:
                 baseline = msgspec.structs.replace(baseline, sample=b"", sample_names=())

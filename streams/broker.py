@@ -48,7 +48,7 @@ class BrokerView:
         return len(found.partitions)
 
     async def bounds(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
-        """First offset, and the offset after the last record, of each partition; one that cannot be asked is left out."""
+        """First offset, and offset after the last record, of each partition; one that cannot be asked is left out."""
         wanted = list(partitions)
         if not wanted:
             return {}

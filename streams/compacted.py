@@ -69,8 +69,7 @@ class CompactedReader:
         try:
             open_ends = self._assign()
             while open_ends:
-                for message in self._messages(_POLL_S):
-                    found.append((message.key() or b"", message.value()))
+                found += [(m.key() or b"", m.value()) for m in self._messages(_POLL_S)]
                 places = self._consumer.position([TopicPartition(self._topic, p) for p in open_ends])
                 open_ends = {p.partition: open_ends[p.partition] for p in places if p.offset < open_ends[p.partition]}
         except KafkaException as error:

@@ -1,4 +1,4 @@
-"""Dead letters: a message that cannot be used keeps its bytes, and headers say where it was and what is wrong with it."""
+"""Dead letters: a message that cannot be used keeps its bytes; headers say where it was and what is wrong with it."""
 
 from typing import Final
 

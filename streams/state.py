@@ -5,8 +5,8 @@ the marker. Whoever dies half-way leaves the former snapshot whole.
 """
 
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, Protocol
 
 import msgspec
 
@@ -37,9 +37,9 @@ class Sender(Protocol):
         topic: str,
         value: bytes | None,
         key: bytes | None = None,
-        headers: Any = None,
+        headers: Sequence[tuple[str, bytes]] | None = None,
         partition: int | None = None,
-    ) -> Any:
+    ) -> None:
         """Send without waiting."""
         ...
 
@@ -75,7 +75,9 @@ class KafkaStateStore:
         Makes the reader for :meth:`load`.
     """
 
-    def __init__(self, topic: str, partitions: Callable[[], Awaitable[int]], producer: Sender, new_reader: NewReader) -> None:
+    def __init__(
+        self, topic: str, partitions: Callable[[], Awaitable[int]], producer: Sender, new_reader: NewReader
+    ) -> None:
         self._topic = topic
         self._count_partitions = partitions
         self._partitions = 0

@@ -49,7 +49,7 @@ class _Parts:
 
     @property
     def kafka(self) -> dict[str, Any]:
-        """librdkafka's settings."""
+        """Settings of librdkafka."""
         return {"bootstrap.servers": self.settings.kafka.bootstrap_servers}
 
     def topic(self, name: TopicName) -> str:
@@ -143,7 +143,8 @@ def run_worker(settings: Settings, stages: Sequence[str]) -> int:
     """
     unknown = [name for name in stages if name not in STAGES]
     if unknown or not stages:
-        raise ConfigError(f"There is no stage {', '.join(unknown) or 'named'}.", "--stage", f"Give {', '.join(STAGES)}.")
+        named = ", ".join(unknown) or "named"
+        raise ConfigError(f"There is no stage {named}.", "--stage", f"Give {', '.join(STAGES)}.")
     configure_logging(settings.logging)
     return asyncio.run(_run(settings, tuple(dict.fromkeys(stages))))
 

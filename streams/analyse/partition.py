@@ -5,12 +5,13 @@ life that loads it and reads on from the committed offset is in the same state w
 and says the same about what follows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.protocol import Role, WindowBatch
 from schemas.baselines import Baseline
@@ -69,15 +70,15 @@ class Bench(Protocol):
         """A scope has a new baseline."""
         ...
 
-    def forget(self, scope: int, series: Any) -> None:
+    def forget(self, scope: int, series: NDArray[np.int64]) -> None:
         """A scope is gone."""
         ...
 
-    def to_parts(self) -> Any:
+    def to_parts(self) -> Mapping[str, bytes]:
         """Plain data, for msgpack."""
         ...
 
-    def load_parts(self, parts: Any) -> None:
+    def load_parts(self, parts: Mapping[str, bytes]) -> None:
         """Take over what :meth:`to_parts` gave."""
         ...
 
@@ -272,8 +273,8 @@ class AnalysePartition:
     def _learn(self, window: Window) -> Iterator[Output]:
         for scope in self._learner.observe(window, self.registry, self._references, set(self._pending)):
             size = self._rules.pane_ms
-            # Ingest has it in time for that pane, unless it works through a backlog: then it has sent such panes already,
-            # counted in LogHistograms, and they are spread over the bins as well as that goes.
+            # Ingest has it in time for that pane, unless it works through a backlog: then such panes are out already,
+            # counted in LogHistograms, and are spread over the bins as well as that goes.
             effective = (window.end_ms + self._rules.learn.lead_ms) // size * size + size
             baseline = self._learner.build(scope, effective, self.registry, self._references)
             if baseline is not None:

@@ -6,7 +6,6 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
-
 from schemas import baselines as baseline_codec
 from schemas import findings as finding_codec
 from schemas import panes as pane_codec
@@ -64,7 +63,7 @@ class AnalyseStage:
 
     name = "analyse"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what a stage is made of; put together in build.py
         self, topics: AnalyseTopics, new_partition: Callable[[int], AnalysePartition], store: StateStore,
         producer: Sender, feed: BaselineFeed, snapshot_interval_s: float, metrics: Metrics, clock: Clock,
     ) -> None:  # fmt: skip

@@ -25,6 +25,10 @@ class Window:
         The span.
     rows, late
         Scope → events. A scope is here once a pane of it came, also one without an event on time.
+    texts, counters
+        Counts of categorical features, and of counters.
+    samples
+        Scope → its row samples, one for each pane.
     """
 
     def __init__(self, family: Family, start_ms: int, size_ms: int, categories: int) -> None:
@@ -36,7 +40,7 @@ class Window:
         self.texts = Tallies(categories)
         self.counters = Tallies(categories)
         self._sums = Sums()
-        self._samples: dict[int, list[Sample]] = {}
+        self.samples: dict[int, list[Sample]] = {}
 
     @property
     def end_ms(self) -> int:
@@ -61,7 +65,7 @@ class Window:
                 series = registry.id(scope, counted.name)
                 tallies.add_all(series, zip(counted.values, counted.counts, strict=True))
         if pane.sample.names and not pane.scope.segment:
-            self._samples.setdefault(scope, []).append(_sample(pane))
+            self.samples.setdefault(scope, []).append(_sample(pane))
 
     def merge(self, other: "Window") -> None:
         """Add a shorter window that lies within; its samples stay behind."""
@@ -79,17 +83,17 @@ class Window:
 
     def sample(self, scope: int, rows: int) -> Sample | None:
         """The rows of lowest hash of a scope, over all source partitions."""
-        parts = self._samples.get(scope)
+        parts = self.samples.get(scope)
         return merge_samples(parts, rows) if parts else None
 
     def sampled(self) -> list[int]:
         """The scopes that have a sample."""
-        return list(self._samples)
+        return list(self.samples)
 
     def take_samples(self, other: "Window") -> None:
         """Take over another window's samples too."""
-        for scope, samples in other._samples.items():
-            self._samples.setdefault(scope, []).extend(samples)
+        for scope, samples in other.samples.items():
+            self.samples.setdefault(scope, []).extend(samples)
 
     def add_folded(self, folded: Folded) -> None:
         """Add numeric sums alone."""
@@ -97,14 +101,14 @@ class Window:
 
     def take_sample_of(self, other: "Window", scope: int) -> None:
         """Take over the sample of one scope of another window."""
-        if scope in other._samples:
-            self._samples.setdefault(scope, []).extend(other._samples[scope])
+        if scope in other.samples:
+            self.samples.setdefault(scope, []).extend(other.samples[scope])
 
     def limit_samples(self, rows: int) -> None:
         """Keep no more than the ``rows`` lowest rows of each scope."""
-        for scope, samples in self._samples.items():
+        for scope, samples in self.samples.items():
             if len(samples) > 1:
-                self._samples[scope] = [merge_samples(samples, rows)]
+                self.samples[scope] = [merge_samples(samples, rows)]
 
     def replace_cells(self, series: Ints, keys: Ints, counts: Ints) -> None:
         """Put other histogram cells in the place of those of some series."""
@@ -121,7 +125,7 @@ class Window:
             "texts": self.texts.to_parts(),
             "counters": self.counters.to_parts(),
             "sums": self._sums.to_parts(),
-            "samples": {scope: [_sample_to_parts(s) for s in samples] for scope, samples in self._samples.items()},
+            "samples": {scope: [_sample_to_parts(s) for s in samples] for scope, samples in self.samples.items()},
         }
 
     @classmethod
@@ -132,7 +136,7 @@ class Window:
         window.texts = Tallies.from_parts(parts["texts"], categories)
         window.counters = Tallies.from_parts(parts["counters"], categories)
         window._sums = Sums.from_parts(tuple(parts["sums"]))
-        window._samples = {
+        window.samples = {
             scope: [_sample_from_parts(s) for s in samples] for scope, samples in parts["samples"].items()
         }
         return window

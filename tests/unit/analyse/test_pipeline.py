@@ -98,8 +98,8 @@ def check_numerics(pipeline: Pipeline, events: Events, size_s: int) -> None:
     expected = dict(groups(events, size_s))
     assert {key: len(places) for key, places in expected.items()} == volumes
     for (model, segment, start), places in expected.items():
-        for name, values in (("latency_ms", events.latency[places]), ("features.amount", events.amount[places])):
-            values = values[~np.isnan(values)]
+        for name, given in (("latency_ms", events.latency[places]), ("features.amount", events.amount[places])):
+            values = given[~np.isnan(given)]
             row = rows[model, segment, start, name]
             assert row["count"] == len(values)
             assert row["mean"] == pytest.approx(values.mean(), rel=1e-12)
@@ -149,11 +149,11 @@ def test_a_baseline_is_learned_and_bins_are_exact_from_its_pane_on() -> None:
             if (r["model"], r["segment"], r["start_ms"], r["quantity"], r["window_s"])
             == (model, segment, start, "features.amount", 10)
         )  # fmt: skip
-        values = events.amount[places]
+        amounts = events.amount[places]
         edges = np.frombuffer(next(q.edges for q in whole.numeric if q.name == "features.amount"), "<f8")
-        values = values[~np.isnan(values)]
-        cells = np.searchsorted(edges, values, side="right")
-        cells[values == edges[-1]] = 32
+        amounts = amounts[~np.isnan(amounts)]
+        cells = np.searchsorted(edges, amounts, side="right")
+        cells[amounts == edges[-1]] = 32
         bins, counts = np.unique(cells, return_counts=True)
         assert row["layout"] == whole.id
         assert (row["bins"], row["counts"]) == (bins.tolist(), counts.tolist())

@@ -32,7 +32,7 @@ class Broker:
     sent: dict[int, list[tuple[int, int, int]]] = field(default_factory=lambda: collections.defaultdict(list))
 
 
-class Crash(Exception):
+class CrashError(Exception):
     pass
 
 
@@ -45,7 +45,7 @@ class Worker:
 
     def maybe_crash(self) -> None:
         if self.rng.random() < self.crash_ratio:
-            raise Crash
+            raise CrashError
 
     def read(self) -> bool:
         size = self.rng.randint(1, 30)
@@ -106,7 +106,7 @@ def history(seed: int, crash_ratio: float, idle_ratio: float) -> tuple[Broker, l
             if rng.random() < idle_ratio:
                 worker.idle()
             worker.maybe_crash()
-        except Crash:
+        except CrashError:
             worker = Worker(events, broker, rng, crash_ratio)
     broker.end = len(events)
     last = Worker(events, broker, rng, 0.0)

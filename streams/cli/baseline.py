@@ -1,0 +1,154 @@
+"""``halcyon baseline``: build what models are compared with, publish it, and see what is in force."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from streams.cli.context import out, settings_of
+
+if TYPE_CHECKING:
+    from schemas.baselines import Baseline
+    from streams.config import Settings
+
+app = typer.Typer(no_args_is_help=True, help="Build, list and publish baselines.", pretty_exceptions_enable=False)
+
+
+@app.command()
+def build(
+    ctx: typer.Context,
+    *,
+    source: Annotated[Path, typer.Option("--from", help="Training data: Parquet, CSV or CSV.gz.", show_default=False)],
+    model: Annotated[str, typer.Option(help="The model it is for.")],
+    model_version: Annotated[str, typer.Option(help="Its version.")] = "",
+    column: Annotated[list[str] | None, typer.Option(help="Only this column; once per column.")] = None,
+    effective: Annotated[str, typer.Option(help="ISO time of the first pane; by default a little from now.")] = "",
+    file: Annotated[Path | None, typer.Option("--out", help="Write it here.")] = None,
+    publish: Annotated[bool, typer.Option("--publish", help="Let it take effect.")] = False,
+) -> None:
+    """Build a baseline from training data.
+
+    Columns named score, latency_ms, status and decision are fields of the event; all others are features.
+    """
+    from schemas.scopes import Family, Scope
+    from streams.baseline_files import from_file, save
+
+    settings = settings_of(ctx)
+    scope = Scope(Family.PREDICTION, model, model_version)
+    baseline = from_file(source, scope, _effective_ms(effective, settings), column or ())
+    if file is not None:
+        save(baseline, file)
+    if publish:
+        _publish(settings, baseline)
+    _tell(baseline, file, published=publish)
+
+
+@app.command()
+def publish(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="Made with 'halcyon baseline build --out'.", show_default=False)],
+    effective: Annotated[str, typer.Option(help="ISO time of the first pane; by default a little from now.")] = "",
+) -> None:
+    """Let a baseline from a file take effect."""
+    from msgspec.structs import replace
+
+    from detectors.baseline import identified
+    from streams.baseline_files import load
+
+    settings = settings_of(ctx)
+    baseline = identified(replace(load(file), effective_from_ms=_effective_ms(effective, settings)))
+    _publish(settings, baseline)
+    _tell(baseline, None, published=True)
+
+
+@app.command("list")
+def list_all(ctx: typer.Context, model: Annotated[str, typer.Option(help="Only this model.")] = "") -> None:
+    """Show all baselines, the one in force last."""
+    import asyncio
+
+    from schemas.topics import TopicName
+    from streams.baselines import BaselineFeed
+    from streams.compacted import CompactedReader
+
+    settings = settings_of(ctx)
+    kafka = settings.kafka
+    reader = CompactedReader(
+        {"bootstrap.servers": kafka.bootstrap_servers}, kafka.topic_prefix + TopicName.BASELINES, None,
+        kafka.request_timeout_s,
+    )  # fmt: skip
+    feed = BaselineFeed(reader, keep_samples=False)
+    try:
+        found = asyncio.run(feed.start())
+    finally:
+        feed.close()
+    table = Table("id", "model", "version", "segment", "effective from", "quantities", "rows", "from", box=None)
+    for b in sorted(found, key=lambda b: (b.scope, b.effective_from_ms)):
+        if not model or b.scope.model == model:
+            quantities = str(len(b.numeric) + len(b.categories))
+            since = f"{_utc(b.effective_from_ms):%Y-%m-%d %H:%M:%S}"
+            scope = b.scope
+            table.add_row(
+                b.id, scope.model, scope.model_version, scope.segment, since, quantities, f"{b.rows:,}", b.built_from
+            )
+    out().print(table)
+
+
+def _effective_ms(given: str, settings: "Settings") -> int:
+    from streams.clock import SystemClock
+    from streams.errors import ConfigError
+
+    pane_ms = settings.time.pane_s * 1000
+    if not given:
+        return (SystemClock().now_ms() + settings.baseline.lead_s * 1000) // pane_ms * pane_ms + pane_ms
+    try:
+        moment = datetime.fromisoformat(given)
+    except ValueError as error:
+        raise ConfigError(f"{given!r} is not a time.", "--effective", "Give it as 2026-03-01T12:00:00Z.") from error
+    at = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return int(at.timestamp() * 1000) // pane_ms * pane_ms
+
+
+def _publish(settings: "Settings", baseline: "Baseline") -> None:
+    import asyncio
+
+    from schemas import rows
+    from schemas.topics import TopicName
+    from streams.analyse.rows import baseline_rows
+    from streams.baselines import message
+    from streams.producer import Producer
+
+    async def send() -> None:
+        producer = Producer(settings.kafka.bootstrap_servers, max_message_bytes=14 << 20)
+        prefix = settings.kafka.topic_prefix
+        try:
+            key, value = message(baseline)
+            producer.send(prefix + TopicName.BASELINES, value, key=key)
+            for batch in baseline_rows(baseline, 1):
+                producer.send(prefix + TopicName.ROWS, rows.encode(batch), key=batch.table.encode())
+            await producer.barrier()
+        finally:
+            await producer.close()
+
+    asyncio.run(send())
+
+
+def _tell(baseline: "Baseline", file: Path | None, *, published: bool) -> None:
+    console: Any = out()
+    scope, numeric = baseline.scope, len(baseline.numeric)
+    who = " ".join(part for part in (scope.model, scope.model_version) if part)
+    console.print(
+        f"[bold]{baseline.id}[/] of {who}: {baseline.rows:,} rows, {numeric} numeric and "
+        f"{len(baseline.categories)} categorical quantities, "
+        f"from {_utc(baseline.effective_from_ms):%Y-%m-%d %H:%M:%S} UTC",
+        highlight=False,
+    )
+    if file is not None:
+        console.print(f"written to {file}", highlight=False)
+    if published:
+        console.print("[green]published[/]: it takes effect at that pane", highlight=False)
+
+
+def _utc(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
