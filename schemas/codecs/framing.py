@@ -1,6 +1,6 @@
 """Which encoding a message is in, told by its own first bytes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,10 +24,11 @@ class Sorted:
     arrow: list[bytes] = field(default_factory=list)
 
 
-def sort(values: Sequence[bytes | None], limits: Limits, morgue: Morgue) -> Sorted:
-    """Tell the encodings apart; what has none, or is nothing, or is too much, goes to the morgue."""
+def sort(values: Sequence[bytes | None], records: Iterable[int], limits: Limits, morgue: Morgue) -> Sorted:
+    """Tell the encodings of ``records`` apart; what has none, or is nothing, or is too much, goes to the morgue."""
     found = Sorted()
-    for record, value in enumerate(values):
+    for record in records:
+        value = values[record]
         if not value:
             morgue.add(record, Reason.NULL_VALUE, "the message has no value" if value is None else "the value is empty")
         elif len(value) > limits.max_message_bytes:

@@ -46,6 +46,15 @@ class JsonMessages:
         return JsonMessages(self.record[keep], payloads, events, self.names)
 
 
+def joined(one: JsonMessages, other: JsonMessages) -> JsonMessages:
+    """The messages of both, in the order of their records; features of both as dictionaries."""
+    record = np.concatenate([one.record, other.record])
+    order = np.argsort(record)
+    payloads, events = [*one.payloads, *other.payloads], [*one.events, *other.events]
+    places = order.tolist()
+    return JsonMessages(record[order], [payloads[place] for place in places], [events[place] for place in places])
+
+
 def parse(spec: FamilySpec, record: Ints, payloads: Sequence[bytes], morgue: Morgue) -> JsonMessages:
     """Decode each payload by itself; the bad ones go to the morgue."""
     decoders = reader(spec.strict, spec.segment)
@@ -208,7 +217,7 @@ def _counted(
 
 def _event_ids(messages: JsonMessages, hints: Hints, limits: Limits) -> Sequence[str]:
     ids = [e.event_id or "" for e in messages.events]
-    if not hints.empty and not all(ids):
+    if not all(ids) and not hints.empty:
         records = messages.record.tolist()
         ids = [known or hints.event_id(record) for known, record in zip(ids, records, strict=True)]
     return CutTexts(ids, limits.max_text_chars)
