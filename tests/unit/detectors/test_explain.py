@@ -1,0 +1,44 @@
+"""Findings in words."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from detectors.explain import contributions, explain
+from detectors.registry import make
+from schemas.scopes import Family, Scope
+from tests.unit.detectors.test_decision import scored
+
+SINCE_MS = 1_781_519_530_000  # 2026-06-15 10:32:10 UTC
+MODEL = Scope(Family.PREDICTION, "fraud-scorer", "3")
+
+
+def test_a_drift_says_how_far_from_where_to_where_on_how_much_and_since_when() -> None:
+    scores = replace(scored(0.41), mean=np.array([118.4]), ref_mean=np.array([61.2]), rows=np.array([12_345]))
+    assert explain(scores, 0, MODEL, SINCE_MS) == (
+        "features.f0 of fraud-scorer 3: PSI 0.41 against 0.1, mean 61.2 → 118 over 12,345 events since 10:32:10 UTC"
+    )
+
+
+def test_a_latency_says_which_quantile_and_its_milliseconds() -> None:
+    scores = replace(
+        scored(0.7, label="p99"), unit="ms", quantity=["latency_ms"], value=np.array([1520.0]),
+        threshold=np.array([650.0]), reference=np.array([500.0]),
+    )  # fmt: skip
+    assert explain(scores, 0, Scope(Family.PREDICTION, "llm", "", "region=eu"), SINCE_MS) == (
+        "latency_ms (p99) of llm region=eu: 1,520 ms against 650, baseline 500 over 1,000 events since 10:32:10 UTC"
+    )
+
+
+def test_contributions_are_shares_of_what_is_over_its_limit_largest_first() -> None:
+    scores = scored([0.3, 0.05, 0.6, 0.1, 9.0], scope=[0, 0, 0, 0, 1])
+    found = contributions(scores, 0)
+    assert [c.name for c in found] == ["features.f2", "features.f0", "features.f3"]
+    assert [c.share_ratio for c in found] == pytest.approx([0.6, 0.3, 0.1])
+    assert contributions(scores, 0, most=1)[0].share_ratio == pytest.approx(0.6)
+    assert contributions(scored([0.01]), 0) == ()
+
+
+def test_every_detector_is_made_by_its_name() -> None:
+    assert make("psi", {"floor": 0.2}).window_s == 60
