@@ -238,7 +238,7 @@ class KafkaSink:
         self._check()
 
     def close(self) -> None:
-        """Wait for the brokers' acknowledgements.
+        """Wait for the brokers' acknowledgements and leave; nothing can be sent afterwards.
 
         Raises
         ------
@@ -246,6 +246,7 @@ class KafkaSink:
             When a message could not be delivered.
         """
         left = self._producer.flush(_FLUSH_S)
+        self._producer.close()
         self._check()
         if left:
             raise LoadError(f"{left} messages for topic {self.topic} were not acknowledged within {_FLUSH_S:g} s")

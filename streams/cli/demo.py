@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     from streams.cli.stack import Stack
     from streams.config import Settings
 
+_PLAYED_SHARE: Final = 0.9
+"""Of the minutes asked for; the rest is for starting and draining."""
 _DRAIN_S: Final = 30.0
 _SETTLE_S: Final = 3.0
 _TAIL_LINES: Final = 12
 
 
 def command(
-    minutes: Annotated[float, typer.Option(min=0.5, max=60, help="How long to play.")] = 2.0,
+    minutes: Annotated[float, typer.Option(min=0.5, max=60, help="How long it shall take, about.")] = 2.0,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave everything running afterwards, until Ctrl-C, and keep the data.")
     ] = False,
@@ -51,7 +53,7 @@ def command(
 
     scenario = replace(demo(), seed=seed)
     with terminable(), load_errors(), _folder(keep=keep) as folder, DemoView(out()) as view:
-        card = _perform(scenario, folder, minutes * 60, view, keep=keep)
+        card = _perform(scenario, folder, minutes * 60 * _PLAYED_SHARE, view, keep=keep)
         if json_file is not None:
             from loadgen.score import to_json
 
@@ -77,6 +79,8 @@ def _perform(scenario: "Scenario", folder: Path, wall_s: float, view: "DemoView"
         _account(card, stack, playing, folder)
         if keep:
             _stay(stack, folder)
+        view.say("stopping")
+    view.say("everything is stopped")
     return card
 
 

@@ -1,5 +1,6 @@
 """What the demo shows: injected faults and alerts side by side as they come, a line of progress, and the account."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
@@ -47,6 +48,7 @@ class DemoView:
     _live: Live | None = None
     _announced: set[str] = field(default_factory=set)
     _plain_due_s: float = 0.0
+    _begun_s: float = field(default_factory=time.monotonic)
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
@@ -65,7 +67,8 @@ class DemoView:
 
     def say(self, words: str) -> None:
         """Print a step."""
-        self.console.print(f"[dim]{escape(words)}[/]", highlight=False)
+        since_s = time.monotonic() - self._begun_s
+        self.console.print(f"[dim]{since_s:4.0f} s  {escape(words)}[/]", highlight=False)
 
     def pulse(self, pulse: Pulse) -> None:
         """Show how it stands, and say which faults have begun or ended since."""
