@@ -10,7 +10,9 @@ from typing import Final, Protocol
 import msgspec
 
 from schemas import alerts, findings, rows
+from schemas.columns import Reason
 from schemas.findings import Finding, Severity
+from streams import dead_letters
 from streams.alert.control import silence_of
 from streams.alert.episode import AlertEvent
 from streams.alert.lifecycle import AlertBook
@@ -304,7 +306,7 @@ class AlertStage:
                 silence = silence_of(record.value)
             except msgspec.DecodeError as error:
                 log.warning("control message at offset %d cannot be read: %s", record.offset, error)
-                self._metrics.dead_lettered(record.topic, "undecodable")
+                self._metrics.dead_lettered(record.topic, Reason.UNKNOWN_ENCODING.value)
                 silence = None
             if silence is not None and not book.silence(silence):
                 log.warning("silence %s is not valid, or there are too many; it has no effect", silence.id)
@@ -316,16 +318,9 @@ class AlertStage:
         try:
             return findings.decode(record.value or b"")
         except msgspec.DecodeError as error:
-            self._metrics.dead_lettered(record.topic, "undecodable")
-            reason = {
-                "topic": record.topic,
-                "partition": str(record.partition),
-                "offset": str(record.offset),
-                "reason": "undecodable",
-                "error": str(error)[:500],
-            }
-            headers = [(name, value.encode()) for name, value in reason.items()]
-            self._sender.send(self._topics.dead_letters, record.value, record.key, headers)
+            self._metrics.dead_lettered(record.topic, Reason.UNKNOWN_ENCODING.value)
+            told = dead_letters.headers(record, Reason.UNKNOWN_ENCODING.value, str(error))
+            self._sender.send(self._topics.dead_letters, record.value, record.key, told)
             return None
 
     def _count(self, book: AlertBook) -> None:

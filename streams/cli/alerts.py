@@ -1,6 +1,7 @@
 """``halcyon alerts``: follow the alerts."""
 
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -74,17 +75,17 @@ def moment_ms(text: str, now_ms: int) -> int:
     >>> moment_ms("15m", now_ms=1_000_000), moment_ms("1970-01-01T00:00:09Z", now_ms=0)
     (100000, 9000)
     """
-    from schemas.alerts import milliseconds
-
     span = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
     if span:
         return now_ms - round(float(span[1]) * _UNITS_S[span[2]] * 1000)
     try:
-        return milliseconds(text if re.search(r"(Z|[+-]\d\d:?\d\d)$", text) else f"{text}+00:00")
+        at = datetime.fromisoformat(text)
     except ValueError as error:
         raise ConfigError(
             f"{text!r} is neither a span nor a time.", "--since", "Give 90s, 15m, 2h or 7d, or 2026-11-21T08:00:00Z."
         ) from error
+    # A time without a zone is meant as it is shown: in UTC.
+    return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _print(alert: "Alert", *, as_json: bool) -> None:

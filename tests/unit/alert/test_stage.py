@@ -107,7 +107,7 @@ async def test_a_message_that_cannot_be_read_goes_to_the_dead_letters_and_the_st
     await live(world, POLICY)
     letters = world.logs["dead-letters", 0]
     assert [sent.value for sent in letters] == [b"", b"\x09garbage"]
-    assert [header(sent.headers, "offset") for sent in letters] == ["0", "1"]
+    assert [header(sent.headers, "halcyon_offset") for sent in letters] == ["0", "1"]
     assert len(world.alerts()) == 1
 
 
