@@ -84,6 +84,7 @@ class FamilySpec:
 def _pull_predictions(events: Sequence[Any]) -> Lists:
     return {
         "features": [e.features for e in events],
+        "gen_ai": [e.gen_ai for e in events],
         "latency_ms": [e.latency_ms for e in events],
         "score": [e.score for e in events],
         "cost_usd": [e.cost_usd for e in events],

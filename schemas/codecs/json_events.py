@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, overload
 
 import msgspec
 import numpy as np
@@ -92,7 +91,7 @@ def columns(
         return None
     key, keys = keyed
     fields = spec.pull(events)
-    fields |= _pull_nested(spec, events)
+    fields |= _pull_nested(spec, fields)
     numeric = _numeric(spec, fields, times)
     counted = _counted(spec, fields, limits, notes)
     blocks = _blocks(fields[spec.values], messages.names, limits, notes) if spec.values else ()
@@ -124,7 +123,7 @@ def _screen(
 
 def _times(spec: FamilySpec, messages: JsonMessages, hints: Hints, limits: Limits) -> tuple[Ints, list[Problem]]:
     events = messages.events
-    times = np.fromiter([e.ts_ms for e in events], np.int64, len(events))
+    times = np.array([e.ts_ms for e in events], np.int64)
     untimed: list[Problem] = []
     strict = reader(spec.strict, spec.segment).strict
     for place in np.flatnonzero(times == MISSING_TIME).tolist():
@@ -168,12 +167,12 @@ def _words(spec: FamilySpec, payload: bytes) -> tuple[Reason, str]:
     return Reason.SCHEMA_MISMATCH, f"unreadable {spec.segment} - at `$.{spec.segment}`"
 
 
-def _pull_nested(spec: FamilySpec, events: Sequence[Any]) -> dict[str, list[Any]]:
+def _pull_nested(spec: FamilySpec, fields: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
     """Fields of nested structs by path, ``None`` for events without one; nothing when no event has one."""
     found: dict[str, list[Any]] = {}
     paths = [path for path in (*spec.numeric.values(), *spec.counted.values()) if "/" in path]
     for outer in {path.split("/")[0] for path in paths}:
-        inner = list(map(attrgetter(outer), events))
+        inner = fields[outer]
         if inner.count(None) < len(inner):
             for path in paths:
                 parent, child = path.split("/")
@@ -216,8 +215,27 @@ def _counted(
 
 
 def _event_ids(messages: JsonMessages, hints: Hints, limits: Limits) -> Sequence[str]:
-    ids = [e.event_id or "" for e in messages.events]
-    if not all(ids) and not hints.empty:
-        records = messages.record.tolist()
-        ids = [known or hints.event_id(record) for known, record in zip(ids, records, strict=True)]
-    return CutTexts(ids, limits.max_text_chars)
+    if hints.empty:
+        return EventIds(messages.events, limits.max_text_chars)
+    pairs = zip(messages.events, messages.record.tolist(), strict=True)
+    return CutTexts([e.event_id or hints.event_id(record) for e, record in pairs], limits.max_text_chars)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EventIds(Sequence[str]):
+    """The ids of ``events``, ``""`` for none, cut to ``max_chars``: looked up only for those who ask."""
+
+    events: Sequence[Any]
+    max_chars: int
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> "EventIds": ...
+    def __getitem__(self, at: int | slice) -> "str | EventIds":
+        if isinstance(at, slice):
+            return EventIds(self.events[at], self.max_chars)
+        return (self.events[at].event_id or "")[: self.max_chars]
