@@ -10,7 +10,8 @@ import pytest
 import schemas
 from schemas import control, generate, labels, names, topics
 from schemas.codecs import DECODERS
-from schemas.predictions import Prediction
+from schemas.columns import Reason
+from schemas.predictions import GenAi, Prediction
 
 HERE = Path(schemas.__file__).parent
 EXAMPLES = sorted((HERE / "examples").glob("*.json"))
@@ -117,3 +118,14 @@ def test_control_messages_go_round() -> None:
 
     with pytest.raises(msgspec.ValidationError, match=r"\$.kind"):
         control.decode(b'{"kind":"joke"}')
+
+
+def test_the_reference_shows_every_example_field_reason_and_topic() -> None:
+    text = (HERE.parent / "docs" / "messages.md").read_text(encoding="utf-8")
+
+    for path in EXAMPLES:
+        assert path.read_text(encoding="utf-8").rstrip() in text, f"docs/messages.md has another {path.name}"
+    for topic in topics.TopicName:
+        assert f"## {topic}\n" in text or f"`{topic}`" in text
+    for name in (*Prediction.__struct_fields__, *GenAi.__struct_fields__, *Reason):
+        assert f"`{name}`" in text, name
