@@ -5,7 +5,8 @@ from typing import ClassVar, Final, Self
 import msgspec
 import numpy as np
 
-from detectors import scoring, state
+from detectors import scoring
+from detectors.counters import KnownCounters
 from detectors.parameters import check_bounds
 from detectors.protocol import Ints, Scores, WindowBatch
 
@@ -38,7 +39,7 @@ class GpuThrottle:
 
     Notes
     -----
-    O(G) for G GPUs, no state.
+    O(G) for G GPUs; 16 bytes of state each, so that the end of it is seen.
     """
 
     kind: ClassVar[str] = "gpu_throttle"
@@ -47,18 +48,17 @@ class GpuThrottle:
     def __init__(self, params: ThrottleParams | None = None) -> None:
         self.params = params or ThrottleParams()
         self.window_s = self.params.window_s
+        self._counters = KnownCounters("clocks_event_reason")
 
     def step(self, windows: WindowBatch) -> Scores:
-        """Score every counter ``clocks_event_reason`` of a GPU with samples."""
+        """Score every GPU with samples that ever had a clock event reason."""
         categories = windows.categories
-        places = np.array(
-            [i for i, name in enumerate(categories.name) if categories.counter[i] and name == "clocks_event_reason"],
-            np.int64,
-        )
-        rows = categories.rows[places]
+        subject, places = self._counters.find(windows)
+        rows = subject.rows
         worst, labels = np.zeros(len(places), np.int64), []
         for row, place in enumerate(places.tolist()):
-            counts = {v: int(categories.cur[place, j]) for j, v in enumerate(categories.values[place]) if v in HARMFUL}
+            values = categories.values[place] if place >= 0 else ()
+            counts = {value: int(categories.cur[place, j]) for j, value in enumerate(values) if value in HARMFUL}
             label = max(counts, key=lambda reason: (counts[reason], reason), default="")
             worst[row] = counts.get(label, 0)
             labels.append(label if worst[row] else "")
@@ -68,18 +68,19 @@ class GpuThrottle:
             reference=0.0,
             label=labels,
         )
-        subject = scoring.category_subject(categories, places)
         return scoring.scores(self.kind, "of samples", subject, rows >= self.params.min_samples, measured)
 
     def forget(self, series: Ints) -> None:
-        """Nothing is kept of a series."""
+        """Drop ``series``."""
+        self._counters.forget(series)
 
     def to_bytes(self) -> bytes:
-        """No state but its version."""
-        return state.pack(self.kind, self.state_version, {})
+        """Which GPUs have the counter."""
+        return self._counters.to_bytes(self.kind, self.state_version)
 
     @classmethod
     def from_bytes(cls, raw: bytes, params: object) -> Self:
         """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
-        state.unpack(raw, cls.kind, cls.state_version)
-        return cls(msgspec.convert(params, ThrottleParams))
+        detector = cls(msgspec.convert(params, ThrottleParams))
+        detector._counters = KnownCounters.from_bytes(raw, cls.kind, cls.state_version, "clocks_event_reason")
+        return detector

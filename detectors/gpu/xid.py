@@ -5,7 +5,8 @@ from typing import ClassVar, Final, Self
 import msgspec
 import numpy as np
 
-from detectors import scoring, state
+from detectors import scoring
+from detectors.counters import KnownCounters
 from detectors.parameters import check_bounds
 from detectors.protocol import Ints, Scores, WindowBatch
 
@@ -34,7 +35,8 @@ class GpuXid:
 
     Notes
     -----
-    O(G) for G GPUs, no state, no noise: each is an event of its own. The label lists the codes.
+    O(G) for G GPUs; 16 bytes of state each, so that the end of it is seen, no noise: each is an event of its own.
+    The label lists the codes.
     """
 
     kind: ClassVar[str] = "gpu_xid"
@@ -43,35 +45,36 @@ class GpuXid:
     def __init__(self, params: XidParams | None = None) -> None:
         self.params = params or XidParams()
         self.window_s = self.params.window_s
+        self._counters = KnownCounters("xid")
         self._critical = frozenset(str(code) for code in self.params.critical)
 
     def step(self, windows: WindowBatch) -> Scores:
-        """Score every counter ``xid`` of a GPU with samples."""
+        """Score every GPU with samples that ever had an XID error."""
         categories = windows.categories
-        places = np.array(
-            [i for i, name in enumerate(categories.name) if categories.counter[i] and name == "xid"], np.int64
-        )
+        subject, places = self._counters.find(windows)
         score, value, labels = np.zeros(len(places)), np.zeros(len(places)), []
         for row, place in enumerate(places.tolist()):
-            counts = dict(zip(categories.values[place], categories.cur[place].tolist(), strict=False))
+            values = categories.values[place] if place >= 0 else ()
+            counts = dict(zip(values, categories.cur[place].tolist() if values else (), strict=False))
             seen = sorted((code for code, n in counts.items() if n), key=lambda c: (c not in self._critical, c))
             critical = sum(counts[code] for code in seen if code in self._critical)
             value[row] = sum(counts[code] for code in seen)
             score[row] = value[row] + (CRITICAL_WEIGHT - 1) * critical
             labels.append(", ".join(seen))
         measured = scoring.Measured(score=score, floor=1.0, value=value, reference=0.0, label=labels)
-        subject = scoring.category_subject(categories, places)
         return scoring.scores(self.kind, "errors", subject, subject.rows > 0, measured)
 
     def forget(self, series: Ints) -> None:
-        """Nothing is kept of a series."""
+        """Drop ``series``."""
+        self._counters.forget(series)
 
     def to_bytes(self) -> bytes:
-        """No state but its version."""
-        return state.pack(self.kind, self.state_version, {})
+        """Which GPUs have the counter."""
+        return self._counters.to_bytes(self.kind, self.state_version)
 
     @classmethod
     def from_bytes(cls, raw: bytes, params: object) -> Self:
         """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
-        state.unpack(raw, cls.kind, cls.state_version)
-        return cls(msgspec.convert(params, XidParams))
+        detector = cls(msgspec.convert(params, XidParams))
+        detector._counters = KnownCounters.from_bytes(raw, cls.kind, cls.state_version, "xid")
+        return detector

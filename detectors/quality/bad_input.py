@@ -5,7 +5,8 @@ from typing import ClassVar, Self
 import msgspec
 import numpy as np
 
-from detectors import scoring
+from detectors import scoring, state
+from detectors.counters import KnownCounters
 from detectors.parameters import check_bounds
 from detectors.protocol import Ints, Scores, WindowBatch
 from detectors.state import Columns
@@ -50,16 +51,15 @@ class BadInput:
         self.params = params or BadInputParams()
         self.window_s = self.params.window_s
         self._state = Columns(_BLANK)
+        self._counters = KnownCounters("reason")
 
     def step(self, windows: WindowBatch) -> Scores:
         """Add the window up; score and start over where enough has come."""
-        categories = windows.categories
-        reason = np.array([name == "reason" for name in categories.name], np.bool_)
-        places = np.flatnonzero(categories.counter & reason)
-        subject = scoring.category_subject(categories, places)
+        subject, places = self._counters.find(windows)
+        counted = np.append(windows.categories.cur.sum(axis=1), 0)[places]
         self._state.reserve(subject.series)
         events = self._state["events"][subject.series] + subject.rows
-        bad = self._state["bad"][subject.series] + np.minimum(categories.cur[places].sum(axis=1), subject.rows)
+        bad = self._state["bad"][subject.series] + np.minimum(counted, subject.rows)
         ready = events >= self.params.min_events
         self._state["events"][subject.series] = np.where(ready, 0, events)
         self._state["bad"][subject.series] = np.where(ready, 0, bad)
@@ -70,14 +70,21 @@ class BadInput:
     def forget(self, series: Ints) -> None:
         """Drop the counts of ``series``."""
         self._state.forget(series)
+        self._counters.forget(series)
 
     def to_bytes(self) -> bytes:
-        """The counts."""
-        return self._state.to_bytes(self.kind, self.state_version)
+        """The counts, and whose they are."""
+        parts = {
+            "counts": self._state.to_bytes(self.kind, self.state_version),
+            "known": self._counters.to_bytes(self.kind, self.state_version),
+        }
+        return state.pack(self.kind, self.state_version, {k: np.frombuffer(v, np.uint8) for k, v in parts.items()})
 
     @classmethod
     def from_bytes(cls, raw: bytes, params: object) -> Self:
         """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
         detector = cls(msgspec.convert(params, BadInputParams))
-        detector._state = Columns.from_bytes(raw, cls.kind, cls.state_version, _BLANK)
+        parts = {k: v.tobytes() for k, v in state.unpack(raw, cls.kind, cls.state_version).items()}
+        detector._state = Columns.from_bytes(parts["counts"], cls.kind, cls.state_version, _BLANK)
+        detector._counters = KnownCounters.from_bytes(parts["known"], cls.kind, cls.state_version, "reason")
         return detector

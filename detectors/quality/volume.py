@@ -154,7 +154,9 @@ class VolumeChange:
         slow = np.where(n >= 3, np.maximum(1 / (n + 1), self._alpha / 2), 0.0)
         state["level"][s] = level + weight * (rate - level)
         state["dispersion"][s] = np.maximum(dispersion + slow * (surprise - dispersion), 1.0)
-        state["zeros"][s] += np.maximum(1 / (n + 1), self._alpha) * ((rate == 0) - state["zeros"][s])
+        # An empty window says nothing about a scope of two events per window: chance alone makes it so.
+        silent = (rate == 0) & (level * w >= self.params.min_expected / 2)
+        state["zeros"][s] += np.maximum(1 / (n + 1), self._alpha) * (silent - state["zeros"][s])
         state["learned"][s] = np.minimum(n + 1, self.params.half_life * 2)
 
     def forget(self, series: Ints) -> None:

@@ -42,7 +42,11 @@ def part(baseline: Baseline, name: str) -> dict[str, Any]:
 
 def test_the_id_depends_on_the_content_and_on_nothing_else() -> None:
     assert learned().id == learned().id == learned(built_from="elsewhere").id
-    others = [{"effective_from_ms": 70_000}, {"rows": 3_001}, {"counters": {"status": {"ok": 3_000}}}]
+    others: list[dict[str, Any]] = [
+        {"effective_from_ms": 70_000},
+        {"rows": 3_001},
+        {"counters": {"status": {"ok": 3_000}}},
+    ]
     assert len({learned(**other).id for other in others} | {learned().id}) == 4
 
 
