@@ -1,7 +1,7 @@
 """The baselines topic: what the stages hold of it, and how a baseline gets in."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -24,13 +24,13 @@ class BaselineFeed:
     ----------
     reader
         Reads the topic from its beginning.
-    keep_samples
-        Whether the reference samples are kept in memory; only the detectors that are fitted on rows need them.
+    keep_sample
+        Whether a scope's reference sample is kept in memory; only the detectors that are fitted on rows need it.
     """
 
-    def __init__(self, reader: CompactedReader, *, keep_samples: bool) -> None:
+    def __init__(self, reader: CompactedReader, keep_sample: Callable[[Scope], bool] = lambda _: False) -> None:
         self._reader = reader
-        self._keep_samples = keep_samples
+        self._keep_sample = keep_sample
         self._known: dict[bytes, Baseline] = {}
 
     async def start(self) -> list[Baseline]:
@@ -65,7 +65,7 @@ class BaselineFeed:
             except msgspec.ValidationError as error:
                 log.warning("a baseline under %r cannot be read and is left out: %s", key[:200], error)
                 continue
-            if not self._keep_samples:
+            if not self._keep_sample(baseline.scope):
                 baseline = msgspec.structs.replace(baseline, sample=b"", sample_names=())
             if key not in self._known:
                 fresh.append(baseline)

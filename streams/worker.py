@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from schemas.scopes import Scope
 from schemas.topics import TopicName
 from streams import dead_letters
 from streams.alert.build import alert_stage
+from streams.analyse.bench import is_sampled
 from streams.analyse.build import analyse_stage
 from streams.baselines import BaselineFeed
 from streams.broker import BrokerView
@@ -66,11 +68,11 @@ class _Parts:
         self.producers.append(producer)
         return producer
 
-    def feed(self, *, keep_samples: bool) -> BaselineFeed:
+    def feed(self, keep_sample: Callable[[Scope], bool] = lambda _: False) -> BaselineFeed:
         """All baselines."""
         timeout_s = self.settings.kafka.request_timeout_s
         reader = CompactedReader(self.kafka, self.topic(TopicName.BASELINES), None, timeout_s)
-        return BaselineFeed(reader, keep_samples=keep_samples)
+        return BaselineFeed(reader, keep_sample)
 
     def store(self, producer: Producer) -> KafkaStateStore:
         """The state topic."""
@@ -85,13 +87,14 @@ class _Parts:
 
 def _ingest(parts: _Parts) -> Stage:
     brokers = BrokerView(parts.kafka, parts.settings.kafka.request_timeout_s)
-    feed = parts.feed(keep_samples=False)
+    feed = parts.feed()
     return ingest_stage(parts.settings, parts.clock, parts.metrics, parts.producer(), brokers, feed)
 
 
 def _analyse(parts: _Parts) -> Stage:
     producer = parts.producer()
-    feed = parts.feed(keep_samples=False)
+    patterns = parts.settings.baseline.sampled_models
+    feed = parts.feed(lambda scope: is_sampled(scope, patterns))
     return analyse_stage(parts.settings, parts.clock, parts.metrics, producer, parts.store(producer), feed)
 
 

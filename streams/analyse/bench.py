@@ -37,6 +37,13 @@ def rules_of(k: int, m: int) -> dict[str, Rule]:
     }
 
 
+def is_sampled(scope: Scope, patterns: Iterable[str]) -> bool:
+    """Whether a scope's rows are compared with its reference sample: wholes of the models that the patterns name."""
+    if scope.family is not Family.PREDICTION or scope.segment:
+        return False
+    return any(fnmatchcase(scope.model, pattern) for pattern in patterns)
+
+
 class DetectorBench:
     """Every registered detector, and the bank of decisions behind them.
 
@@ -70,9 +77,7 @@ class DetectorBench:
 
     def wants_sample(self, scope: Scope) -> bool:
         """Whether a scope's reference rows are kept for the outlier detector."""
-        if scope.family is not Family.PREDICTION or scope.segment:
-            return False
-        return any(fnmatchcase(scope.model, pattern) for pattern in self._sampled_models)
+        return is_sampled(scope, self._sampled_models)
 
     def step(self, batch: WindowBatch, version: int, baseline_ids: list[str]) -> Iterator[RowBatch | Finding]:
         """Score a window with every detector of its size, decide, and say what was found."""

@@ -19,12 +19,12 @@ from schemas.findings import Finding, Progress
 from schemas.panes import Pane, PaneMessage, Watermark
 from schemas.rows import RowBatch
 from schemas.scopes import Family, Scope
+from streams.analyse.baselining import Baselining
 from streams.analyse.batch import BatchBuilder
 from streams.analyse.closing import NEVER, Closing
-from streams.analyse.learner import Learner, LearnRules
-from streams.analyse.reference import References
+from streams.analyse.learner import LearnRules
 from streams.analyse.registry import Registry
-from streams.analyse.rows import RowWriter, baseline_rows, late_part
+from streams.analyse.rows import RowWriter, late_part
 from streams.analyse.window import Window
 
 SIZES_MS: Final = (60_000, 300_000, 3_600_000)
@@ -114,18 +114,17 @@ class AnalysePartition:
         self.late_panes = 0
         self._rules, self._bench = rules, bench
         self.registry = Registry(rules.scopes)
-        self._references = References()
-        self._learner = Learner(rules.learn, rules.pane_ms, rules.categories)
         self._families: dict[Family, _FamilyState] = {}
-        self._pending: dict[int, list[Baseline]] = {}
-        self._offered: dict[Scope, list[Baseline]] = {}
         self._first_seen: dict[int, int] = {}
         self._last_seen: dict[int, int] = {}
         self._wire()
 
     def _wire(self) -> None:
-        self._builder = BatchBuilder(self.registry, self._references, self._rules.sample_rows)
-        self._rows = RowWriter(self.registry, self._references)
+        rules = self._rules
+        self._baselining = Baselining(self.registry, rules.learn, rules.pane_ms, rules.categories, self._bench)
+        references = self._baselining.references
+        self._builder = BatchBuilder(self.registry, references, rules.sample_rows)
+        self._rows = RowWriter(self.registry, references)
 
     # -- messages ----------------------------------------------------------------------------------------------------
 
@@ -155,16 +154,7 @@ class AnalysePartition:
 
     def offer(self, baseline: Baseline) -> None:
         """Take in a baseline from elsewhere. It takes effect at the pane it names, or the next that closes."""
-        scope = self.registry.find(baseline.scope)
-        if scope is None:
-            self._offered.setdefault(baseline.scope, []).append(baseline)
-        elif not self._has(scope, baseline):
-            self._pending.setdefault(scope, []).append(baseline)
-
-    def _has(self, scope: int, baseline: Baseline) -> bool:
-        current = self._references.baseline.get(scope)
-        waiting = any(b.id == baseline.id for b in self._pending.get(scope, ()))
-        return waiting or (current is not None and baseline.effective_from_ms <= current.effective_from_ms)
+        self._baselining.offer(baseline)
 
     def _family(self, family: Family) -> _FamilyState:
         state = self._families.get(family)
@@ -224,9 +214,9 @@ class AnalysePartition:
             self._first_seen.setdefault(scope, start)
             if window.rows[scope]:
                 self._last_seen[scope] = start
-        self._rebase(window)
+        self._baselining.take_effect(start)
         yield from self._rows.window(window, self.offset)
-        yield from self._learn(window)
+        yield from self._baselining.learn(window, self.offset)
         yield from self._step(window)
         yield from self._roll_up(state, window)
 
@@ -265,57 +255,15 @@ class AnalysePartition:
         first = np.array([self._first_seen[n] for n in scopes], np.int64)
         age = np.maximum((window.start_ms - first) // window.size_ms, 0)
         batch = self._builder.build(window, scopes, age, roles)
-        ids = [b.id if (b := self._references.baseline.get(n)) else "" for n in scopes]
+        ids = [b.id if (b := self._baselining.references.baseline.get(n)) else "" for n in scopes]
         yield from self._bench.step(batch, self.offset, ids)
-
-    # -- baselines ---------------------------------------------------------------------------------------------------
-
-    def _learn(self, window: Window) -> Iterator[Output]:
-        for scope in self._learner.observe(window, self.registry, self._references, set(self._pending)):
-            size = self._rules.pane_ms
-            # Ingest has it in time for that pane, unless it works through a backlog: then such panes are out already,
-            # counted in LogHistograms, and are spread over the bins as well as that goes.
-            effective = (window.end_ms + self._rules.learn.lead_ms) // size * size + size
-            baseline = self._learner.build(scope, effective, self.registry, self._references)
-            if baseline is not None:
-                self._pending.setdefault(scope, []).append(baseline)
-                yield baseline
-                yield from baseline_rows(baseline, self.offset)
-
-    def _rebase(self, window: Window) -> None:
-        """Let the baselines take effect that name this pane or one before it."""
-        for whole in [s for s in self._offered if self.registry.find(s) is not None]:
-            for baseline in self._offered.pop(whole):
-                self.offer(baseline)
-        for scope in sorted(self._pending):
-            waiting = self._pending[scope]
-            due = [b for b in waiting if b.effective_from_ms <= window.start_ms]
-            if not due:
-                continue
-            self._pending[scope] = [b for b in waiting if b.effective_from_ms > window.start_ms]
-            if not self._pending[scope]:
-                del self._pending[scope]
-            newest = max(due, key=lambda b: b.effective_from_ms)
-            self._adopt(scope, newest)
-
-    def _adopt(self, scope: int, baseline: Baseline) -> None:
-        who = self.registry.scopes[scope]
-        if who is None:
-            return
-        self._learner.forget(scope)
-        self._bench.rebase(scope, baseline)
-        if not self._bench.wants_sample(who):
-            baseline = msgspec.structs.replace(baseline, sample=b"", sample_names=())
-        self._references.put(scope, baseline, self.registry)
 
     def _evict(self, now_ms: int) -> None:
         """Forget scopes that were silent for a day."""
         for scope, last in list(self._last_seen.items()):
             if now_ms - last <= IDLE_SCOPE_MS:
                 continue
-            self._references.drop(scope, self.registry)
-            self._learner.forget(scope)
-            self._pending.pop(scope, None)
+            self._baselining.forget(scope)
             self._bench.forget(scope, self.registry.drop(scope))
             self._builder.reset_roles()
             del self._last_seen[scope]
@@ -338,9 +286,7 @@ class AnalysePartition:
                     }
                     for family, state in self._families.items()
                 },
-                "learner": self._learner.to_parts(),
-                "baselines": {scope: b.id for scope, b in self._references.baseline.items()},
-                "pending": {scope: [b.id for b in waiting] for scope, waiting in self._pending.items()},
+                "baselines": self._baselining.to_parts(),
                 "first_seen": self._first_seen,
                 "last_seen": self._last_seen,
                 "bench": self._bench.to_parts(),
@@ -375,23 +321,11 @@ class AnalysePartition:
         rules = self._rules
         self.offset = parts["offset"]
         self.registry = Registry.from_parts(parts["registry"], rules.scopes)
-        self._references = References()
         self._wire()
         for name, state in parts["families"].items():
             rollups = {s: Window.from_parts(w, rules.categories) for s, w in state["rollups"].items()}
             closing = Closing.from_parts(state["closing"], rules.pane_ms)
             self._families[Family(name)] = _FamilyState(closing, rollups, state["empty_ms"])
-        self._learner = Learner.from_parts(parts["learner"], rules.learn, rules.pane_ms, rules.categories)
         self._first_seen, self._last_seen = parts["first_seen"], parts["last_seen"]
-        missing = []
-        for scope, wanted in parts["baselines"].items():
-            baseline = baselines.get(wanted)
-            if baseline is None:
-                missing.append(wanted)
-                continue
-            self._references.put(scope, baseline, self.registry)
-        for scope, waiting in parts["pending"].items():
-            missing += [wanted for wanted in waiting if wanted not in baselines]
-            self._pending[scope] = [baselines[wanted] for wanted in waiting if wanted in baselines]
         self._bench.load_parts(parts["bench"])
-        return missing
+        return self._baselining.load_parts(parts["baselines"], baselines)

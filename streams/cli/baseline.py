@@ -78,7 +78,7 @@ def list_all(ctx: typer.Context, model: Annotated[str, typer.Option(help="Only t
         {"bootstrap.servers": kafka.bootstrap_servers}, kafka.topic_prefix + TopicName.BASELINES, None,
         kafka.request_timeout_s,
     )  # fmt: skip
-    feed = BaselineFeed(reader, keep_samples=False)
+    feed = BaselineFeed(reader)
     try:
         found = asyncio.run(feed.start())
     finally:
