@@ -1,0 +1,126 @@
+"""Baselines on their way: learned or offered, waiting for their pane, in force."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from schemas.baselines import Baseline
+from schemas.rows import RowBatch
+from schemas.scopes import Scope
+from streams.analyse.learner import Learner, LearnRules
+from streams.analyse.reference import References
+from streams.analyse.registry import Registry
+from streams.analyse.rows import baseline_rows
+from streams.analyse.window import Window
+
+
+class Fitted(Protocol):
+    """What is told of a new baseline."""
+
+    def wants_sample(self, scope: Scope) -> bool:
+        """Whether a detector is fitted on a scope's reference rows."""
+        ...
+
+    def rebase(self, scope: int, baseline: Baseline) -> None:
+        """A scope has a new baseline."""
+        ...
+
+
+class Baselining:
+    """The baselines of one partition of ``panes``.
+
+    Attributes
+    ----------
+    references
+        Those in force.
+    """
+
+    def __init__(self, registry: Registry, rules: LearnRules, pane_ms: int, categories: int, fitted: Fitted) -> None:
+        self.references = References()
+        self._registry, self._rules, self._pane_ms, self._categories = registry, rules, pane_ms, categories
+        self._fitted = fitted
+        self._learner = Learner(rules, pane_ms, categories)
+        self._pending: dict[int, list[Baseline]] = {}
+        self._offered: dict[Scope, list[Baseline]] = {}
+
+    def offer(self, baseline: Baseline) -> None:
+        """Take in a baseline from elsewhere; the one of a scope that is not known yet waits for it."""
+        scope = self._registry.find(baseline.scope)
+        if scope is None:
+            self._offered.setdefault(baseline.scope, []).append(baseline)
+        elif not self._has(scope, baseline):
+            self._pending.setdefault(scope, []).append(baseline)
+
+    def learn(self, window: Window, version: int) -> Iterator[RowBatch | Baseline]:
+        """Learn from a closed pane; a scope that has shown enough gets its baseline, a lead of event time from here."""
+        size = self._pane_ms
+        for scope in self._learner.observe(window, self._registry, self.references, set(self._pending)):
+            # Ingest has it in time for that pane, unless it works through a backlog: then such panes are out already,
+            # counted in LogHistograms, and are spread over the bins as well as that goes.
+            effective = (window.end_ms + self._rules.lead_ms) // size * size + size
+            baseline = self._learner.build(scope, effective, self._registry, self.references)
+            if baseline is not None:
+                kept = baseline if self._fitted.wants_sample(baseline.scope) else _bare(baseline)
+                self._pending.setdefault(scope, []).append(kept)
+                yield baseline
+                yield from baseline_rows(baseline, version)
+
+    def take_effect(self, start_ms: int) -> None:
+        """Put in force what names the pane that starts at ``start_ms``, or one before it."""
+        for scope in [s for s in self._offered if self._registry.find(s) is not None]:
+            for baseline in self._offered.pop(scope):
+                self.offer(baseline)
+        for number in sorted(self._pending):
+            waiting = self._pending.pop(number)
+            due = [b for b in waiting if b.effective_from_ms <= start_ms]
+            if due:
+                self._adopt(number, max(due, key=lambda b: b.effective_from_ms))
+            if len(due) < len(waiting):
+                self._pending[number] = [b for b in waiting if b.effective_from_ms > start_ms]
+
+    def forget(self, scope: int) -> None:
+        """A scope is gone; must come before the registry drops it."""
+        self.references.drop(scope, self._registry)
+        self._learner.forget(scope)
+        self._pending.pop(scope, None)
+
+    def to_parts(self) -> dict[str, Any]:
+        """Plain data, for msgpack: baselines by their ids, for the topic keeps them."""
+        return {
+            "learner": self._learner.to_parts(),
+            "in_force": {scope: b.id for scope, b in self.references.baseline.items()},
+            "pending": {scope: [b.id for b in waiting] for scope, waiting in self._pending.items()},
+        }
+
+    def load_parts(self, parts: Mapping[str, Any], known: Mapping[str, Baseline]) -> list[str]:
+        """Take over what :meth:`to_parts` gave; the ids of baselines that ``known`` lacks: their scopes learn anew."""
+        self._learner = Learner.from_parts(parts["learner"], self._rules, self._pane_ms, self._categories)
+        missing = []
+        for scope, wanted in parts["in_force"].items():
+            if wanted in known:
+                self.references.put(scope, known[wanted], self._registry)
+            else:
+                missing.append(wanted)
+        for scope, waiting in parts["pending"].items():
+            missing += [wanted for wanted in waiting if wanted not in known]
+            self._pending[scope] = [known[wanted] for wanted in waiting if wanted in known]
+        return missing
+
+    def _has(self, scope: int, baseline: Baseline) -> bool:
+        current = self.references.baseline.get(scope)
+        waiting = any(b.id == baseline.id for b in self._pending.get(scope, ()))
+        return waiting or (current is not None and baseline.effective_from_ms <= current.effective_from_ms)
+
+    def _adopt(self, scope: int, baseline: Baseline) -> None:
+        who = self._registry.scopes[scope]
+        if who is None:
+            return
+        self._learner.forget(scope)
+        self._fitted.rebase(scope, baseline)
+        # The detector that is fitted on rows keeps those it needs; here they would only take room.
+        self.references.put(scope, _bare(baseline), self._registry)
+
+
+def _bare(baseline: Baseline) -> Baseline:
+    return msgspec.structs.replace(baseline, sample=b"", sample_names=())
