@@ -309,3 +309,32 @@ def test_encoding_events_of_two_schemas_is_refused() -> None:
 
     with pytest.raises(ValueError, match="names of their features"):
         encode_arrow([one, other])
+
+
+def test_as_many_keys_as_events() -> None:
+    count = 6_000
+    many = {
+        name: [f"{name}{(n * step) % count}" for n in range(count)] for name, step in (("a", 1), ("b", 7), ("c", 11))
+    }
+    message = encode_arrow({"ts_ms": [NOW_MS] * count, "model": many["a"], "segment": many})
+
+    columns = decode_predictions([message]).columns
+
+    assert len(columns.keys) == count
+    found = [columns.keys[key] for key in columns.key.tolist()]
+    assert found == [EventKey(a, "", (("a", a), ("b", b), ("c", c))) for a, b, c in zip(*many.values(), strict=True)]
+
+
+def test_generative_fields_as_a_struct_and_as_flat_columns() -> None:
+    given = [{"input_tokens": 7, "error_type": None}, None, {"input_tokens": None, "error_type": "oom"}]
+    nested = said(arrow(gen_ai=pa.array(given), status=["ok", None, None]))
+    columns: dict[str, Any] = {"gen_ai.input_tokens": [7, None, None], "gen_ai.error_type": [None, None, "oom"]}
+    flat = said(arrow(**columns, status=["ok", None, None]))
+
+    assert nested == flat
+    assert [event["numeric"] for event in nested] == [{"gen_ai.input_tokens": 7.0}, {}, {}]
+    assert [event["counted"] for event in nested] == [
+        {"status": ["ok"]},
+        {"status": ["ok"]},
+        {"status": ["oom"], "gen_ai.error_type": ["oom"]},
+    ]

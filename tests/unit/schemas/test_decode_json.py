@@ -290,3 +290,24 @@ def test_an_empty_batch_is_empty() -> None:
     decoded = decode_predictions([])
 
     assert (len(decoded.columns), len(decoded.dead)) == (0, 0)
+
+
+def test_any_name_may_name_a_feature() -> None:
+    odd = ['"quoted"', "new\nline", "", "ü", "f0", "class"]
+    message = prediction(features={name: float(place) for place, name in enumerate(odd)})
+
+    for batch in ([message], [message] * 100):
+        (block,) = decode_predictions(batch).columns.blocks
+        assert dict(zip(block.names, block.values[:, -1].tolist(), strict=True)) == dict(
+            zip(odd, range(6), strict=True)
+        )
+
+
+def test_event_ids_are_read_like_any_texts() -> None:
+    long = [prediction(event_id=event_id) for event_id in ("a", None, "x" * 300)]
+
+    for headers in (None, [[("ce_id", b"h")]] * 3):
+        ids = decode_predictions(long, headers).columns.event_id
+        assert len(ids) == 3
+        assert list(ids[:2]) == ["a", "h" if headers else ""]
+        assert len(ids[2]) == 256
