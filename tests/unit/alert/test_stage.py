@@ -5,10 +5,12 @@ import random
 
 import pytest
 
-from schemas import findings, rows
+from schemas import control, findings, rows
 from schemas.alerts import Status, decode, header
-from schemas.findings import Kind
+from schemas.control import Control, ControlKind
+from schemas.findings import FindingMessage, Kind
 from schemas.rows import TABLES
+from schemas.scopes import Family, Scope
 from streams.alert.policy import AlertPolicy
 from streams.stage import Batch, Position
 from tests.unit.alert.helpers import at, finding, through
@@ -139,3 +141,20 @@ async def test_findings_of_a_topic_made_anew_are_not_passed_over() -> None:
     await life.run()
     assert life.outside.closed
     assert len(world.alerts()) == 1
+
+
+async def test_a_silence_holds_from_where_it_was_taken_in_every_later_life() -> None:
+    models = [Scope(Family.PREDICTION, name, "1") for name in ("m0", "m1")]
+    messages: list[FindingMessage] = [*(finding(Kind.ERRORS, "errors", 0, scope=scope) for scope in models), through(1)]
+    world = World([findings.encode(message) for message in messages], random.Random(1))
+    silenced = Control(kind=ControlKind.SILENCE, id="s", matchers={"model": "m0"})
+    world.control.append(control.encode(silenced))
+    first = Life(world, POLICY)
+    await first.stage.assigned({FINDINGS: None})
+    await first.stage.tick()
+    records = [record("findings", offset, value) for offset, value in enumerate(world.findings)]
+    await first.stage.process(Batch("findings", 0, records, len(records)))
+    first.outside.deliver(lambda count: count)  # and then it dies, before the next snapshot
+    assert [decode(sent.value or b"").labels["model"] for sent in world.alerts()] == ["m1"]
+    await live(world, POLICY)
+    assert [decode(sent.value or b"").labels["model"] for sent in world.alerts()] == ["m1"]
