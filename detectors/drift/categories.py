@@ -1,8 +1,8 @@
 r"""Jensen-Shannon distance of a categorical feature (or of decisions) from its baseline.
 
 $JSD = H((p+q)/2) - (H(p) + H(q))/2$ in bits over the categories; the score is its square root, 0…1, a metric.
-Categories that expect fewer than five events are joined into one; those the baseline has never seen are another. The
-p-value is the two-sample chi-square's over the same groups, and under no change
+Categories that expect fewer than five events are joined into one; those the baseline has seen once or never are
+another. The p-value is the two-sample chi-square's over the same groups, and under no change
 $JSD \approx \chi^2_{G-1} (1/N + 1/M) / (8 \ln 2)$.
 
 References
@@ -40,17 +40,22 @@ class CategoryDriftParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
 
 
 def grouped(cur: NDArray[np.integer], ref: NDArray[np.integer], min_expected: float) -> tuple[Floats, Floats]:
-    """Counts float64[n, k + 2]: categories that expect enough, then the sparse ones, then those new to the baseline."""
+    """Counts float64[n, k + 2]: categories that expect enough, then the sparse ones, then those new or nearly so.
+
+    The last get one event granted to the baseline: by Good and Turing's estimate, what it saw once weighs as much as
+    what it has not seen.
+    """
     c, r = cur.astype(np.float64), ref.astype(np.float64)
     N, M = c.sum(axis=1, keepdims=True), r.sum(axis=1, keepdims=True)
-    sparse = (r > 0) & (r < min_expected * np.maximum(1, M / np.maximum(N, 1)))
-    new = r == 0
-    kept = ~(sparse | new)
+    rare = r <= 1
+    sparse = ~rare & (r < min_expected * np.maximum(1, M / np.maximum(N, 1)))
+    kept = ~(sparse | rare)
 
-    def columns(x: Floats) -> Floats:
-        return np.asarray(np.column_stack((x * kept, (x * sparse).sum(axis=1), (x * new).sum(axis=1))), np.float64)
+    def columns(x: Floats, granted: float) -> Floats:
+        joined = ((x * sparse).sum(axis=1), (x * rare).sum(axis=1) + granted)
+        return np.asarray(np.column_stack((x * kept, *joined)), np.float64)
 
-    return columns(c), columns(r)
+    return columns(c, 0.0), columns(r, 1.0)
 
 
 def jensen_shannon(c: Floats, r: Floats) -> Floats:
@@ -107,7 +112,7 @@ class CategoryDrift:
         N, M = c.sum(axis=1), r.sum(axis=1)
         statistic, dof = chi_square(c, r)
         scale = (1 / N + 1 / M) / (8 * np.log(2))
-        new = c[:, -1] / N
+        new = np.where(ref == 0, cur, 0).sum(axis=1) / N
         measured = scoring.Measured(
             score=jensen_shannon(c, r),
             floor=self.params.floor,
