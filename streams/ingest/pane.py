@@ -1,16 +1,18 @@
 """An open pane: everything one source partition has seen of one pane of event time, until the watermark passes it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.columns import Codes, CodedTexts, EventColumns, FeatureBlock
+from schemas.columns import Codes, EventColumns, FeatureBlock
 from schemas.panes import CategoryPart, NumericPart, Pane, SamplePart
 from schemas.scopes import Family
 from streams.binnings import FEATURE_PREFIX, Binning, BinningIndex
-from streams.ingest.blocks import add_matrix, cell_codes
+from streams.ingest.blocks import Groups, add_matrix, cell_codes
+from streams.ingest.pending import Rows, Texts, coded
 from streams.ingest.scoping import PaneLimits, Scoping
 from streams.windows import cells as cell
 from streams.windows.samples import Hashes, Sample, SampleBuffer
@@ -23,6 +25,10 @@ Ints = NDArray[np.int64]
 
 CAPPED = "__capped__"
 """The counter that tells how much of a scope went over a cap, by what was capped."""
+
+_PENDING_BYTES: Final = 2 << 20
+"""What may wait to be summed. Sums of twice as many rows at a time are hardly cheaper by the row."""
+_NONE: Final = np.zeros(16, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +55,8 @@ class OpenPane:
     key
         Which pane.
     first_offset, watermark_ms
-        The lowest offset that contributes to it, and the watermark before that offset was read: where a restart that has
-        to build this pane anew begins.
+        The lowest offset that contributes to it, and the watermark before that offset was read: where a restart that
+        has to build this pane anew begins.
     limits, binnings
         The caps, and the bins in force.
     """
@@ -76,34 +82,40 @@ class OpenPane:
         self._series_of_names: dict[tuple[int, tuple[str, ...]], Ints] = {}
         self._features: dict[int, int] = {}
         self._prefixed: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._pending: dict[tuple[str, ...], Rows] = {}
+        self._pending_texts: dict[str, Texts] = {}
+        self._pending_bytes = 0
+        self._registered: dict[tuple[str, ...], Ints] = {}
         self._binnings: dict[int, Binning | None] = {}
+        self._binned = 0
         self._invalid = self._scoping.invalid(key.topic)
 
     def add(self, columns: EventColumns, mask: Bools, hashes: Hashes) -> None:
         """Count the events for which ``mask`` bool[n] holds; ``hashes`` uint64[n] choose the sample."""
+        if self._scoping.crowded:
+            self._sum_up()
+            self._scoping.forget()
+            self._binned = 0
         places = np.flatnonzero(mask)
-        levels = np.full((1, len(mask)), -1, np.int64)
-        found = self._scoping.levels(columns.keys, columns.key[places])
-        levels = np.full((len(found), len(mask)), -1, np.int64)
-        levels[:, places] = found
-        self._count(self._rows_of(), levels)
+        combination = np.full(len(mask), -1, np.int64)
+        combination[places] = self._combinations(columns, places)
+        self._count(self._rows_of(), combination[places])
         self._rows[self._invalid] += len(places)
-        names, numeric = self._numeric(columns, places)
-        if names:
-            self._add_values(names, numeric, levels[:, places])
         featured = np.zeros(len(mask), bool)
         for block in columns.blocks:
-            self._add_block(columns, block, mask, levels, hashes)
+            self._hold_block(columns, block, mask, combination, hashes)
             featured[block.rows] = True
-        self._add_counters(columns, mask, levels)
-        rest = np.flatnonzero(mask & ~featured)
-        if names and len(rest):
-            self._add_sample(columns, names, numeric[:, np.searchsorted(places, rest)], rest, levels[0], hashes)
+        self._hold((), np.empty((0, 1)), columns, np.flatnonzero(mask & ~featured), combination, hashes)
+        for name, column in columns.counted.items():
+            keep = mask[column.rows]
+            self._hold_texts(name, combination[column.rows[keep]], column.codes[keep], column.values)
+        if self._pending_bytes > _PENDING_BYTES:
+            self._sum_up()
 
     def add_late(self, columns: EventColumns, mask: Bools) -> None:
         """Count events that came after their own pane was over."""
-        levels = self._scoping.levels(columns.keys, columns.key[mask])
-        self._count(self._late_of(), levels)
+        combination = self._combinations(columns, np.flatnonzero(mask))
+        self._count(self._late_of(), combination)
 
     def add_invalid(self, reason: str, events: int) -> None:
         """Count events that could not be decoded."""
@@ -112,6 +124,7 @@ class OpenPane:
 
     def panes(self) -> Iterator[Pane]:
         """One message per scope, in the order in which the scopes came."""
+        self._sum_up()
         folded = self._sums.fold()
         parts = _Parts(folded, np.array(self._scope_of_series, np.int64), self._names, len(self._scoping))
         samples = self._samples.take()
@@ -137,71 +150,120 @@ class OpenPane:
 
     # -- adding ------------------------------------------------------------------------------------------------------
 
-    def _numeric(self, columns: EventColumns, places: Ints) -> tuple[tuple[str, ...], Floats]:
-        used = [(name, values[places]) for name, values in columns.numeric.items()]
-        used = [(name, values) for name, values in used if not np.isnan(values).all()]
-        if not used:
-            return (), np.empty((0, len(places)))
-        return tuple(name for name, _ in used), np.stack([values for _, values in used])
+    def _combinations(self, columns: EventColumns, places: Ints) -> Ints:
+        combination = self._scoping.combinations(columns.keys, columns.key[places])
+        levels = self._scoping.levels
+        for scope in levels[:, self._binned :].ravel().tolist():
+            # Chosen once per pane: a baseline that arrives while the pane is open must not split it.
+            if scope >= 0 and scope not in self._binnings:
+                whole = self._scoping.scopes[scope].whole
+                self._binnings[scope] = self._index.find(whole, self.key.start_ms)
+        self._binned = levels.shape[1]
+        return combination
 
-    def _add_values(self, names: tuple[str, ...], values: Floats, levels: Ints) -> None:
-        valid = ~np.isnan(values)
-        present, place = np.unique(levels[0], return_inverse=True)
-        binnings = [self._binning(int(scope)) for scope in present]
-        codes = cell_codes(values, valid, names, binnings, place, self._index)
-        for level in levels:
-            for scope in np.unique(level).tolist():
-                self._binning_of_segment(scope)
-            add_matrix(self._sums, values, valid, codes, level, names, self._series_ids)
-
-    def _add_block(self, columns: EventColumns, block: FeatureBlock, mask: Bools, levels: Ints, hashes: Hashes) -> None:
-        inside = mask[block.rows]
-        whole = bool(inside.all())
-        cols = np.arange(len(block.rows)) if whole else np.flatnonzero(inside)
-        if not len(cols):
-            return
-        rows = block.rows if whole else block.rows[cols]
-        values = block.values if whole else block.values[:, cols]
-        names = self._features_named(block.names)
-        if names:
-            self._add_values(names, values, levels[:, rows])
-        for feature, (text_places, texts) in block.texts.items():
-            keep = inside[text_places]
-            coded = texts if isinstance(texts, CodedTexts) else _coded(texts)
-            scopes = levels[:, block.rows[text_places[keep]]]
-            for scope, text, count in _pairs(scopes, coded.codes[keep], coded.values):
-                series = int(self._series_ids(scope, (names[feature],))[0])
-                if series >= 0:
-                    self._texts.add(series, text, count)
-        own, numeric = self._numeric(columns, rows)
-        self._add_sample(columns, own + names, np.concatenate((numeric, values)), rows, levels[0], hashes)
-
-    def _add_counters(self, columns: EventColumns, mask: Bools, levels: Ints) -> None:
-        for name, column in columns.counted.items():
-            keep = mask[column.rows]
-            for scope, value, count in _pairs(levels[:, column.rows[keep]], column.codes[keep], column.values):
-                self._counters.add(self._id(scope, name), value, count)
-
-    def _add_sample(
-        self, columns: EventColumns, names: tuple[str, ...], values: Floats, rows: Ints, whole: Ints, hashes: Hashes
+    def _hold_block(
+        self, columns: EventColumns, block: FeatureBlock, mask: Bools, combination: Ints, hashes: Hashes
     ) -> None:
-        if not self._limits.sample_rows:
+        inside = mask[block.rows]
+        rows, values = block.rows, block.values
+        if not inside.all():
+            rows, values = rows[inside], values[:, inside]
+        names = self._features_named(block.names)
+        self._hold(names, values, columns, rows, combination, hashes)
+        for feature, (places, texts) in block.texts.items():
+            keep = inside[places]
+            found = coded(texts)
+            self._hold_texts(names[feature], combination[block.rows[places[keep]]], found.codes[keep], found.values)
+
+    def _hold(
+        self, names: tuple[str, ...], values: Floats, columns: EventColumns, rows: Ints, combination: Ints,
+        hashes: Hashes,
+    ) -> None:  # fmt: skip
+        """Keep the numbers of the events ``rows`` until they are worth summing: the event's own, and its features."""
+        if not len(rows):
             return
-        scope, chosen = whole[rows], hashes[rows]
-        keep = np.flatnonzero(chosen < self._samples.limit(len(self._scoping))[scope])
-        at = rows[keep]
-        ids = [columns.event_id[i] for i in at.tolist()]
-        self._samples.add(
-            names, scope[keep], chosen[keep], columns.ts_ms[at], ids, values[:, keep].T.astype(np.float32)
+        own = [(name, column[rows]) for name, column in columns.numeric.items()]
+        own = [(name, column) for name, column in own if not np.isnan(column).all()]
+        names = tuple(name for name, _ in own) + names
+        if not names:
+            return
+        matrix = np.empty((len(names), len(rows)))
+        for place, (_, column) in enumerate(own):
+            matrix[place] = column
+        matrix[len(own) :] = values
+        self._register(names, combination[rows])
+        pending = self._pending.setdefault(names, Rows())
+        self._pending_bytes += pending.add(
+            combination[rows], matrix, hashes[rows], columns.ts_ms[rows], (columns.event_id, rows)
         )
+
+    def _hold_texts(self, name: str, combination: Ints, codes: Codes, values: tuple[str, ...]) -> None:
+        if len(codes):
+            self._pending_bytes += self._pending_texts.setdefault(name, Texts()).add(combination, codes, values)
+
+    def _register(self, names: tuple[str, ...], combination: Ints) -> None:
+        """Number the series at first sight: what the caps cut off must not depend on when sums are made."""
+        levels = self._scoping.levels
+        known = self._registered.get(names)
+        if known is None or len(known) < levels.shape[1]:
+            known = self._registered[names] = _grown(_NONE if known is None else known, levels.shape[1])
+        new = known[combination] == 0
+        if not new.any():
+            return
+        for number in dict.fromkeys(combination[new].tolist()):
+            known[number] = 1
+            for scope in levels[:, number].tolist():
+                if scope >= 0:
+                    self._series_ids(scope, names)
+
+    # -- summing -----------------------------------------------------------------------------------------------------
+
+    def _sum_up(self) -> None:
+        """Sum what is held, and forget the combinations that were registered with it."""
+        for names, rows in self._pending.items():
+            self._sum_rows(names, rows)
+        levels = self._scoping.levels
+        for name, texts in self._pending_texts.items():
+            tallies = self._texts if name.startswith(FEATURE_PREFIX) else self._counters
+            for combination, text, count in texts.counts():
+                for scope in levels[:, combination].tolist():
+                    series = self._text_series(scope, name)
+                    if series >= 0:
+                        tallies.add(series, text, count)
+        self._pending, self._pending_texts, self._registered, self._pending_bytes = {}, {}, {}, 0
+
+    def _sum_rows(self, names: tuple[str, ...], rows: Rows) -> None:
+        combination = np.concatenate(rows.combination)
+        values = np.concatenate(rows.values, axis=1)
+        groups = Groups.of(combination)
+        levels = self._scoping.levels[:, groups.numbers]
+        present, place = np.unique(levels[0], return_inverse=True)
+        binnings = [self._binnings[scope] for scope in present.tolist()]
+
+        def codes_of(values: Floats, valid: Bools, group: Ints) -> Ints:
+            return cell_codes(values, valid, names, binnings, place[group], self._index)
+
+        add_matrix(self._sums, values, groups, levels, names, self._series_ids, codes_of)
+        if self._limits.sample_rows:
+            whole, hashes = self._scoping.levels[0][combination], np.concatenate(rows.hash)
+            at = self._samples.lowest(whole, hashes, len(self._scoping), len(names))
+            ids = rows.event_ids(at)
+            ts_ms = np.concatenate(rows.ts_ms)[at]
+            self._samples.add(names, whole[at], hashes[at], ts_ms, ids, values[:, at].T.astype(np.float32))
+
+    def _text_series(self, scope: int, name: str) -> int:
+        if scope < 0:
+            return -1
+        return int(self._series_ids(scope, (name,))[0]) if name.startswith(FEATURE_PREFIX) else self._id(scope, name)
 
     # -- numbers -----------------------------------------------------------------------------------------------------
 
-    def _count(self, totals: Ints, levels: Ints) -> None:
-        for level in levels:
-            inside = level[level >= 0]
-            counts = np.bincount(inside, minlength=0)
-            totals[: len(counts)] += counts
+    def _count(self, totals: Ints, combination: Ints) -> None:
+        counts = np.bincount(combination)
+        present = np.flatnonzero(counts)
+        for scopes in self._scoping.levels[:, present]:
+            inside = scopes >= 0
+            np.add.at(totals, scopes[inside], counts[present[inside]])
 
     def _rows_of(self) -> Ints:
         self._rows = _grown(self._rows, len(self._scoping))
@@ -210,17 +272,6 @@ class OpenPane:
     def _late_of(self) -> Ints:
         self._late = _grown(self._late, len(self._scoping))
         return self._late
-
-    def _binning(self, scope: int) -> Binning | None:
-        if scope not in self._binnings:
-            self._binnings[scope] = self._index.find(self._scoping.scopes[scope], self.key.start_ms)
-        return self._binnings[scope]
-
-    def _binning_of_segment(self, scope: int) -> None:
-        if scope >= 0 and scope not in self._binnings:
-            # Chosen once per pane: a baseline that arrives while the pane is open must not split it.
-            whole = self._scoping.scopes[scope].whole
-            self._binnings[scope] = self._index.find(whole, self.key.start_ms)
 
     def _features_named(self, names: tuple[str, ...]) -> tuple[str, ...]:
         prefixed = self._prefixed.get(names)
@@ -257,21 +308,6 @@ class OpenPane:
             part = CategoryPart(self._names[series], tuple(counts), tuple(counts.values()))
             parts.setdefault(self._scope_of_series[series], []).append(part)
         return parts
-
-
-def _pairs(levels: Ints, codes: Codes, values: tuple[str, ...]) -> Iterator[tuple[int, str, int]]:
-    """(scope, value, count) of int64[l, n] scopes and int32[n] codes, as they first appear: a cap keeps what came first."""
-    for level in levels:
-        keys = ((level << 32) | codes)[level >= 0]
-        unique, first, counts = np.unique(keys, return_index=True, return_counts=True)
-        for place in np.argsort(first).tolist():
-            scope, code = divmod(int(unique[place]), 1 << 32)
-            yield scope, values[code], int(counts[place])
-
-
-def _coded(texts: Sequence[str]) -> CodedTexts:
-    table = {text: code for code, text in enumerate(dict.fromkeys(texts))}
-    return CodedTexts(np.array([table[text] for text in texts], np.int32), tuple(table))
 
 
 def _grown(array: Ints, size: int) -> Ints:

@@ -35,6 +35,9 @@ class Scoping:
     """The scopes of one open pane, numbered in the order in which its events bring them.
 
     That order is the order of offsets, the same in every life of the partition: so the caps cut the same scopes off.
+
+    Events that count in the same scopes are one *combination*, numbered too: what they bring is summed once and then
+    counted in each scope.
     """
 
     def __init__(self, family: Family, limits: PaneLimits) -> None:
@@ -44,7 +47,9 @@ class Scoping:
         self._family = family
         self._limits = limits
         self._id: dict[Scope, int] = {}
-        self._of_key: dict[EventKey, tuple[int, ...]] = {}
+        self._of_key: dict[EventKey, int] = {}
+        self._combinations: dict[tuple[int, ...], int] = {}
+        self._table = np.full((1, 16), -1, np.int64)
         self._wholes = 0
         self._segments: dict[Scope, int] = {}
 
@@ -55,8 +60,23 @@ class Scoping:
         """The scope that counts what could not be decoded."""
         return self._number(Scope(self._family, INVALID, "", f"topic={topic}"))
 
-    def levels(self, keys: tuple[EventKey, ...], codes: NDArray[np.int32]) -> Ints:
-        """The scopes of each event.
+    @property
+    def levels(self) -> Ints:
+        """int64[l, c], the scopes of each combination: row 0 the whole, rows 1… the segments, -1 where it has fewer."""
+        return self._table[:, : len(self._combinations)]
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there are so many combinations that it is time to :meth:`forget` them."""
+        return len(self._combinations) > _MAX_REMEMBERED
+
+    def forget(self) -> None:
+        """Number combinations anew; nobody may hold a number any longer. Scopes keep theirs."""
+        self._of_key, self._combinations = {}, {}
+        self._table = np.full((1, 16), -1, np.int64)
+
+    def combinations(self, keys: tuple[EventKey, ...], codes: NDArray[np.int32]) -> Ints:
+        """The combination of each event.
 
         Parameters
         ----------
@@ -65,25 +85,41 @@ class Scoping:
 
         Returns
         -------
-        int64[l, n]: row 0 the whole, rows 1… the segments, -1 where an event has fewer.
+        int64[n].
         """
-        present, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
-        ids: list[tuple[int, ...]] = [()] * len(present)
-        for place in np.argsort(first).tolist():
-            ids[place] = self._scopes_of(keys[present[place]])
-        width = max(map(len, ids), default=1)
-        table = np.full((width, len(present)), -1, np.int64)
-        for place, scopes in enumerate(ids):
-            table[: len(scopes), place] = scopes
-        return table[:, inverse]
+        of_place = np.full(len(keys), -1, np.int64)
+        unknown = []
+        for place in np.flatnonzero(np.bincount(codes, minlength=len(keys))).tolist():
+            known = self._of_key.get(keys[place])
+            if known is None:
+                unknown.append(place)
+            else:
+                of_place[place] = known
+        if unknown:
+            first = np.zeros(len(keys), np.int64)
+            first[codes[::-1]] = np.arange(len(codes))[::-1]  # of equal places the last assignment stays
+            for place in sorted(unknown, key=first.__getitem__):
+                of_place[place] = self._combination(keys[place])
+        return of_place[codes]
 
-    def _scopes_of(self, key: EventKey) -> tuple[int, ...]:
-        ids = self._of_key.get(key)
-        if ids is None:
-            if len(self._of_key) >= _MAX_REMEMBERED:
-                self._of_key.clear()
-            ids = self._of_key[key] = self._resolve(key)
-        return ids
+    def _combination(self, key: EventKey) -> int:
+        ids = self._resolve(key)
+        number = self._combinations.get(ids)
+        if number is None:
+            number = self._combinations[ids] = len(self._combinations)
+            self._reserve(len(ids), number + 1)
+            self._table[: len(ids), number] = ids
+        if len(self._of_key) >= _MAX_REMEMBERED:
+            self._of_key.clear()
+        self._of_key[key] = number
+        return number
+
+    def _reserve(self, width: int, count: int) -> None:
+        rows, columns = self._table.shape
+        if width > rows or count > columns:
+            grown = np.full((max(width, rows), max(count, columns if count <= columns else 2 * columns)), -1, np.int64)
+            grown[:rows, :columns] = self._table
+            self._table = grown
 
     def _resolve(self, key: EventKey) -> tuple[int, ...]:
         whole = Scope(self._family, key.model, key.model_version)

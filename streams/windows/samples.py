@@ -75,6 +75,33 @@ class SampleBuffer:
         self._scopes = max(self._scopes, scopes)
         return self._limit[:scopes]
 
+    def lowest(self, scope: Ints, hashes: Hashes, scopes: int, width: int) -> Ints:
+        """The rows that may be among the lowest of their scope, also of what was added before.
+
+        Parameters
+        ----------
+        scope, hashes
+            int64[n] and uint64[n].
+        scopes
+            How many scopes there are.
+        width
+            Quantities of a row.
+
+        Returns
+        -------
+        int64[m], ascending places.
+        """
+        limit = self.limit(scopes)
+        at = np.flatnonzero(hashes < limit[scope])
+        keep = self._keep(width)
+        counts = np.bincount(scope[at], minlength=1)
+        for crowded in np.flatnonzero(counts > keep).tolist():
+            inside = scope[at] == crowded
+            highest = np.partition(hashes[at[inside]], keep - 1)[keep - 1]
+            limit[crowded] = highest + np.uint64(1)
+            at = at[~inside | (hashes[at] <= highest)]
+        return at
+
     def add(
         self, names: tuple[str, ...], scope: Ints, hashes: Hashes, ts_ms: Ints, event_id: list[str], values: Floats32
     ) -> None:
