@@ -78,16 +78,17 @@ class Finding(msgspec.Struct, frozen=True, tag="finding"):
 
 
 class Progress(msgspec.Struct, frozen=True, tag="progress"):
-    """Event time through which a partition of ``panes`` has been analysed: what resolves alerts without a clock."""
+    """Event time through which a family's panes of a partition have been analysed: it resolves alerts without a clock."""
 
     source_partition: int
     through_ms: int
+    family: str = ""
 
 
 FindingMessage = Finding | Progress
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(FindingMessage)
+_decoder: msgspec.msgpack.Decoder[FindingMessage] = msgspec.msgpack.Decoder(FindingMessage)
 
 
 def encode(message: FindingMessage) -> bytes:

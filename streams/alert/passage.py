@@ -35,7 +35,7 @@ class Passage:
     def advance(self, message: Progress) -> tuple[str, int] | None:
         """Take a message; the family whose time has moved on, and its time before. None if nothing moved."""
         # Messages that do not name their family are read too: event time is then common to all families.
-        family = str(getattr(message, "family", ANY))
+        family = message.family or ANY
         partitions = self._known.progress.setdefault(family, {})
         before_ms = min(partitions.values(), default=None)
         partition = message.source_partition

@@ -84,7 +84,7 @@ class AlertPolicy:
         ``ce_source`` of the events.
     """
 
-    page_confidence_ratio: float = 0.9
+    page_confidence_ratio: float = 0.5
     resolve_after_ms: int = 300_000
     flap_window_ms: int = 600_000
     update_after_ms: int = 300_000

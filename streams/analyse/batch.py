@@ -54,8 +54,11 @@ class Cells:
 
 def split_cells(folded: Folded, series: Ints) -> Cells:
     """The cells of ``series`` int64[k], ascending; those of other series are left out."""
+    if not len(series):
+        none = np.empty(0, np.int64)
+        return Cells(none, none, np.zeros(1, np.int64), np.empty((0, CELLS), np.int64))
     place = np.searchsorted(series, cell.series_of(folded.keys))
-    own = (place < len(series)) & (series[np.minimum(place, max(len(series) - 1, 0))] == cell.series_of(folded.keys))
+    own = (place < len(series)) & (series[np.minimum(place, len(series) - 1)] == cell.series_of(folded.keys))
     keys, counts, place = folded.keys[own], folded.counts[own], place[own]
     is_binned = cell.is_binned(keys)
     bins = cell.bins_of(keys).astype(np.int64)

@@ -81,11 +81,17 @@ class DetectorBench:
 
     def step(self, batch: WindowBatch, version: int, baseline_ids: list[str]) -> Iterator[RowBatch | Finding]:
         """Score a window with every detector of its size, decide, and say what was found."""
+        invalid = np.array([key.model == INVALID for key in batch.scopes.key], bool)
         for kind, detector in self._detectors.items():
-            if detector.window_s * 1000 != batch.size_ms:
+            if detector.window_s * 1000 != batch.size_ms or not _concerns(kind, batch.scopes.family[0]):
                 continue
             began = self._clock.monotonic_s()
-            scores = _usable(detector.step(batch), batch)
+            scores = detector.step(batch)
+            if kind != "bad_input" and scores.ready[invalid[scores.scope]].any():
+                # What could not be decoded is nobody's traffic.
+                scores = replace(scores, ready=scores.ready & ~invalid[scores.scope])
+            if not len(scores.series):
+                continue
             decisions = self._decisions.decide(scores, batch.start_ms, batch.size_ms)
             self._metrics.stepped(kind, self._clock.monotonic_s() - began)
             yield from _score_rows(batch, scores, decisions, version, baseline_ids)
@@ -128,12 +134,9 @@ class DetectorBench:
         return detector
 
 
-def _usable(scores: Scores, batch: WindowBatch) -> Scores:
-    """What could not be decoded is nobody's traffic: only the detector that looks for it speaks about it."""
-    invalid = np.array([key.model == INVALID for key in batch.scopes.key], bool)
-    if scores.detector == "bad_input" or not invalid.any():
-        return scores
-    return replace(scores, ready=scores.ready & ~invalid[scores.scope])
+def _concerns(kind: str, family: Family) -> bool:
+    """Whether a kind of detector has anything to say about a family."""
+    return kind == "bad_input" or kind.startswith("gpu_") == (family is Family.GPU)
 
 
 def _score_rows(

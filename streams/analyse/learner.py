@@ -1,7 +1,7 @@
 """Learning baselines from a scope's first traffic."""
 
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import msgspec
 import numpy as np
@@ -14,8 +14,6 @@ from streams.analyse.registry import Registry
 from streams.analyse.window import Window
 from streams.windows import cells as cell
 from streams.windows.sums import Folded
-
-_FOLD_SAMPLES_EVERY: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +75,7 @@ class Learner:
             gathered.merge(part)
             gathered.take_samples(part)
             self._panes[scope] = self._panes.get(scope, 0) + 1
-            if self._panes[scope] % _FOLD_SAMPLES_EVERY == 0:
-                gathered.limit_samples(self._rules.max_rows)
+            gathered.limit_samples(self._rules.max_rows)
             if self._panes[scope] >= self._rules.panes and gathered.rows[scope] >= self._rules.rows:
                 ready.append(scope)
         self._measure()
@@ -143,8 +140,8 @@ class Learner:
         return self._held_bytes < self._rules.budget_bytes
 
     def _measure(self) -> None:
-        samples = (w.sample(s, self._rules.max_rows) for s, w in self._gathered.items() if w.sampled())
-        self._held_bytes = sum(sample.values.nbytes for sample in samples if sample is not None)
+        held = (sample for w in self._gathered.values() for samples in w.samples.values() for sample in samples)
+        self._held_bytes = sum(sample.values.nbytes for sample in held)
 
 
 def _by_scope(folded: Folded, registry: Registry, scopes: list[int]) -> dict[int, Folded]:

@@ -194,7 +194,7 @@ class AnalysePartition:
             yield from self._close_pane(family, state, start)
             closing.through_ms = start + size
         if closing.through_ms > before:
-            yield Progress(self.number, closing.through_ms)
+            yield Progress(self.number, closing.through_ms, family.value)
 
     def _jump(self, state: _FamilyState, target: int) -> Iterator[Output]:
         """Nothing for an hour and nothing up to ``target``: go there at once."""

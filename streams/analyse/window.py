@@ -1,6 +1,6 @@
 """A window of all scopes of one family: panes added up, and windows added up to longer ones."""
 
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,10 @@ from streams.windows.sums import STATS, Folded, Sums
 from streams.windows.tallies import Tallies
 
 Ints = NDArray[np.int64]
+
+
+_MAX_SAMPLES: Final = 64
+"""Samples of a scope, one a pane, that may wait to be merged."""
 
 
 class Window:
@@ -105,9 +109,9 @@ class Window:
             self.samples.setdefault(scope, []).extend(other.samples[scope])
 
     def limit_samples(self, rows: int) -> None:
-        """Keep no more than the ``rows`` lowest rows of each scope."""
+        """Keep little more than the ``rows`` lowest rows of each scope: what is over is cut now and then."""
         for scope, samples in self.samples.items():
-            if len(samples) > 1:
+            if len(samples) > _MAX_SAMPLES or sum(len(sample.hash) for sample in samples) > 2 * rows:
                 self.samples[scope] = [merge_samples(samples, rows)]
 
     def replace_cells(self, series: Ints, keys: Ints, counts: Ints) -> None:

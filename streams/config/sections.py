@@ -194,7 +194,10 @@ class AlertSettings(Section):
     """Life cycle of alerts. All times are event time."""
 
     page_confidence_ratio: float = Field(
-        0.9, ge=0, le=1, description="Less confident findings make tickets, not pages."
+        0.5,
+        ge=0,
+        le=1,
+        description="Less confident findings make tickets, not pages; each detector asks for more beside.",
     )
     resolve_after_s: float = Field(300.0, ge=1, le=86_400, description="A finding not seen for so long has ended.")
     flap_window_s: float = Field(

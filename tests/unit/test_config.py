@@ -51,7 +51,7 @@ def test_defaults_are_those_of_the_design() -> None:
     settings = Settings()
     assert (settings.time.pane_s, settings.time.out_of_orderness_s, settings.time.idle_timeout_s) == (10, 5, 30)
     assert settings.time.max_future_s == 300
-    assert (settings.baseline.min_rows, settings.baseline.min_panes, settings.baseline.max_rows) == (2000, 10, 5000)
+    assert (settings.baseline.min_rows, settings.baseline.min_panes, settings.baseline.max_rows) == (2000, 10, 2000)
     assert (settings.decision.k, settings.decision.m) == (3, 5)
     assert (settings.caps.sample_rows, settings.caps.scopes) == (256, 1000)
     assert settings.snapshot_interval_s == 60

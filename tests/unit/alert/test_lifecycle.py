@@ -77,7 +77,7 @@ def test_a_finding_of_a_later_window_completes_the_one_before() -> None:
     ("proposed", "confidence", "said"),
     [
         (Severity.PAGE, 0.95, "critical"),
-        (Severity.PAGE, 0.89, "warning"),
+        (Severity.PAGE, 0.49, "warning"),
         (Severity.PAGE, math.nan, "warning"),
         (Severity.TICKET, 1.0, "warning"),
         (Severity.INFO, 1.0, "info"),
