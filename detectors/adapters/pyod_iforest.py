@@ -3,7 +3,6 @@
 from typing import Final, Self
 
 import numpy as np
-from pyod.models.iforest import IForest
 
 from detectors.protocol import Floats
 
@@ -17,8 +16,9 @@ class OutlierModel:
     """What is an outlier to a reference: rows that isolate sooner than all but a share of rows held out.
 
     Of PyOD's cheap models ECOD and COPOD score a row by its rank among the rows that come with it, so that a burst
-    hides itself, and HBOS sees no combination of values. An isolation forest judges each row alone, needs no
-    scaling, and takes about 10 µs a row; growing it takes a tenth of a second, once per baseline.
+    hides itself; HBOS compiles for seconds. An isolation forest judges each row alone, needs no scaling, adds up
+    values that are unusual together, and takes about 10 µs a row; growing it takes a tenth of a second, once per
+    baseline. A correlation that breaks while every value stays usual it hardly sees: it cuts along one value at a time.
 
     Parameters
     ----------
@@ -36,6 +36,9 @@ class OutlierModel:
     """
 
     def __init__(self, reference: Floats, outlier_ratio: float, seed: int) -> None:
+        # Brings scikit-learn and numba, 150 MB: only for who watches rows.
+        from pyod.models.iforest import IForest  # noqa: PLC0415
+
         self._fill = _medians(reference)
         rows = self._filled(reference)
         held = np.arange(len(rows)) % _HOLD_OUT == 0

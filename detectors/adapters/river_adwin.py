@@ -3,11 +3,13 @@
 from typing import Any, Final
 
 import numpy as np
-from river.drift import ADWIN
+from river._river_rust.drift import AdaptiveWindowing
 
 from detectors.protocol import Floats
 
-_ADWIN: Final[Any] = ADWIN  # River is typed in part only
+# The compiled algorithm itself: ``river.drift`` around it imports pandas and scikit-learn, 150 MB and seconds of every
+# worker. River's minor version is pinned, and a test compares the two.
+_ADWIN: Final[Any] = AdaptiveWindowing
 MAX_HISTORY: Final = 512
 """Inputs kept at most; then ADWIN starts over from the younger half of them."""
 
@@ -29,7 +31,9 @@ class RiverAdwin:
 
     def __init__(self, delta: float, history: Floats | None = None) -> None:
         self._delta = delta
+        self._adwin: Any = None
         self._history: list[float] = []
+        self._changed = False
         self._start([] if history is None else history.tolist())
 
     @property
@@ -52,22 +56,22 @@ class RiverAdwin:
         return float(before[best]), float(after[best])
 
     def update(self, value: float) -> bool:
-        """Learn ``value``, finite; True where ADWIN finds that the mean has changed."""
-        if self._adwin.drift_detected:
-            # River starts over by itself with the next value: so does the history.
-            self._history.clear()
+        """Learn ``value``, finite; True where ADWIN finds that the mean has changed: with the next it starts over."""
+        if self._changed:
+            self._start([])
         if len(self._history) >= MAX_HISTORY:
             self._start(self._history[MAX_HISTORY // 2 :])
-        self._history.append(value)
-        self._adwin.update(value)
-        return bool(self._adwin.drift_detected)
+        return self._learn(value)
 
     def _start(self, history: list[float]) -> None:
-        # Every value is checked (clock 1): one value is a window of thousands of events, there is time.
-        self._adwin = _ADWIN(delta=self._delta, clock=1)
-        self._history = []
+        # Every value is checked (clock 1): one value is a window of thousands of events, there is time. The others
+        # are River's own defaults.
+        self._adwin = _ADWIN(delta=self._delta, clock=1, max_buckets=5, min_window_length=5, grace_period=10)
+        self._history, self._changed = [], False
         for value in history:
-            if self._adwin.drift_detected:
-                self._history.clear()
-            self._history.append(value)
-            self._adwin.update(value)
+            self._learn(value)
+
+    def _learn(self, value: float) -> bool:
+        self._history.append(value)
+        self._changed = bool(self._adwin.update(value))
+        return self._changed

@@ -1,4 +1,4 @@
-"""Share of a window's rows that are outliers to the baseline: combinations of values that no single feature shows."""
+"""Share of a window's rows that are outliers to the baseline, by all their values together."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Self
