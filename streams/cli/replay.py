@@ -38,7 +38,7 @@ def command(
     rate: Annotated[float, typer.Option(min=0, help="Events a second instead; 0: by --speed.")] = 0.0,
     sort: Annotated[bool, typer.Option("--sort", help="Order by event time first; holds the file in memory.")] = False,
     late: Annotated[
-        bool, typer.Option("--late", help="Play a file that is out of order: what comes too late counts as late.")
+        bool, typer.Option("--late", help="Play what is out of order, or older than the topic: it counts as late.")
     ] = False,
     limit: Annotated[int, typer.Option(min=0, help="Only the first rows; 0: all.")] = 0,
     topic: Annotated[str, typer.Option(help="Another topic than the family's own.")] = "",
@@ -62,6 +62,8 @@ def command(
         if dry_run:
             _show(replay)
             return
+        if not late:
+            _check_newest(ctx, replay, topic or family)
         _play(ctx, replay, topic or family, speed, rate)
 
 
@@ -84,6 +86,23 @@ def _check_order(replay: "Replay", bound_s: float) -> None:
             f"What is more than {bound_s:g} s late is not counted in its own time.",
             str(replay.source.path),
             "Give --sort to order it first, or --late to play it as it is.",
+        )
+
+
+def _check_newest(ctx: typer.Context, replay: "Replay", topic: str) -> None:
+    """Refuse what would arrive late as a whole: events older than what the topic holds already."""
+    from schemas.alerts import rfc3339
+    from streams.cli.newest import newest_ms
+
+    settings = settings_of(ctx)
+    name = settings.kafka.topic_prefix + topic
+    newest = newest_ms({"bootstrap.servers": settings.kafka.bootstrap_servers}, name)
+    if newest is not None and replay.first_ms < newest - round(settings.time.out_of_orderness_s * 1000):
+        raise HalcyonError(
+            f"The topic has come to {rfc3339(newest)}, this file begins at {rfc3339(replay.first_ms)}: what is older "
+            "than the topic arrives late and is not counted in its own time.",
+            f"topic {name}",
+            "Play older files first, move this one with --anchor now, or give --late to play it all the same.",
         )
 
 

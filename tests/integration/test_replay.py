@@ -81,6 +81,17 @@ def test_a_rerun_of_only_the_first_rows_appends_them(broker: LocalKafka, topic_p
     assert times == [1_577_836_800_000 + 200 * place for place in range(10)]
 
 
+def test_a_file_older_than_its_topic_is_refused_unless_told_otherwise(
+    broker: LocalKafka, topic_prefix: str, events: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments(events, "--limit", "100")) == 0
+    assert run(arguments(events, "--limit", "10", "--anchor", "by=-3600")) == 1
+    assert "Play older files first" in " ".join(capsys.readouterr().err.split())
+    assert run(arguments(events, "--limit", "10", "--anchor", "by=-3600", "--late")) == 0
+    assert run(arguments(events, "--limit", "10", "--anchor", "by=3600")) == 0
+    assert sum(map(len, read_back(broker.bootstrap, topic_prefix + "predictions"))) == 120
+
+
 def test_a_dry_run_prints_three_messages_and_sends_nothing(
     broker: LocalKafka, topic_prefix: str, events: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
