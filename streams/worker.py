@@ -213,7 +213,8 @@ def _status(app: StageApp, now_s: float, parts: _Parts) -> StageStatus:
         tick_age_s=now_s - progress.tick_s,
         assigned_partitions=len(app.delivery.held),
         lag_events=lag,
-        watermark_delay_s=parts.metrics.worst_watermark_delay_s(app.stage.name),
+        # Where nothing waits to be read, event time stands still because nobody sends, or because the past is played.
+        watermark_delay_s=parts.metrics.worst_watermark_delay_s(app.stage.name) if lag else None,
         commit_age_s=now_s - committed if committed is not None and lag else None,
     )
 
