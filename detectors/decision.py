@@ -61,6 +61,11 @@ def discoveries(p_value: Floats, group: Ints, ratio: float = FALSE_DISCOVERY_RAT
         float64[n].
     group
         int64[n], ≥ 0.
+
+    Examples
+    --------
+    >>> discoveries(np.array([0.001, 0.008, 0.03, 0.008]), np.array([0, 0, 0, 1]))
+    array([ True, False, False,  True])
     """
     result = np.zeros(len(p_value), np.bool_)
     tested = np.flatnonzero(~np.isnan(p_value))

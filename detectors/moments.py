@@ -46,7 +46,13 @@ def of(values: Floats) -> Floats:
 
 
 def merge(a: Floats, b: Floats) -> Floats:
-    """The moments of the values behind ``a`` and ``b`` together: float64[..., 5], shapes broadcast."""
+    """The moments of the values behind ``a`` and ``b`` together: float64[..., 5], shapes broadcast.
+
+    Examples
+    --------
+    >>> merge(of(np.array([1.0, 3.0])), of(np.array([5.0])))
+    array([3., 3., 8., 1., 5.])
+    """
     a, b = np.broadcast_arrays(a, b)
     na, nb = a[..., COUNT], b[..., COUNT]
     n = na + nb

@@ -58,6 +58,14 @@ def psi(cur: NDArray[np.integer], ref: NDArray[np.integer], min_expected: float 
     Returns
     -------
     float64[n], ≥ 0, and int64[n], the number of groups compared.
+
+    Examples
+    --------
+    >>> ref = np.array([[0, 100, 100, 100, 100, 0]] * 2)
+    >>> cur = np.array([[0, 100, 100, 100, 100, 0], [0, 40, 80, 120, 150, 10]])
+    >>> value, groups = psi(cur, ref)
+    >>> value.round(3), groups
+    (array([0.002, 0.241]), array([5, 5]))
     """
     values, groups = np.empty(len(cur)), np.empty(len(cur), np.int64)
     # Blocks that stay in the cache: the columns of half a million series would not.

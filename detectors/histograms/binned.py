@@ -44,6 +44,13 @@ def quantile_edges(values: Floats, bins: int = BINS) -> Floats:
     ------
     ValueError
         If no value is finite.
+
+    Examples
+    --------
+    >>> quantile_edges(np.arange(8.0), bins=4).round(2)
+    array([-0. ,  1.5,  3.5,  5.5,  7. ])
+    >>> quantile_edges(np.array([0.0, 0.0, 1.0]), bins=4).round(2)
+    array([-0.  ,  0.25,  0.5 ,  0.75,  1.  ])
     """
     finite = values[np.isfinite(values)]
     if not len(finite):

@@ -50,6 +50,11 @@ def bins_of(values: Floats) -> Bins:
     Returns
     -------
     int16[n].
+
+    Examples
+    --------
+    >>> bins_of(np.array([-1.0, 0.0, 0.08, 1.0, 1.005]))
+    array([-1037,     0,   910,  1037,  1037], dtype=int16)
     """
     work = np.abs(values)
     np.maximum(work, SMALLEST, out=work)
@@ -153,6 +158,12 @@ def quantiles_csr(bins: NDArray[np.integer], counts: NDArray[np.integer], offset
     Returns
     -------
     float64[k, m], NaN for a histogram without a count.
+
+    Examples
+    --------
+    >>> bins, counts = histogram(np.array([10.0, 20.0, 30.0, 40.0]))
+    >>> quantiles_csr(bins, counts, np.array([0, 4]), np.array([0.5, 0.99])).round(1)
+    array([[19.8, 39.9]])
     """
     cum = np.concatenate(([0], np.cumsum(np.asarray(counts).astype(np.int64))))
     before = cum[offsets[:-1]]
