@@ -1,0 +1,64 @@
+"""kill -9 of every stage, at random moments and between producing and committing, while events flow: nothing is lost,
+nothing is counted twice, and one regression is one alert."""
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from deploy.local.clickhouse import LocalClickHouse
+from deploy.local.kafka import LocalKafka
+from schemas.topics import TopicName
+from tests.harness.expectations import check_alerts, check_everything
+from tests.harness.installation import STAGES, installed
+from tests.harness.killing import Reaper
+from tests.harness.oracle import Oracle
+from tests.harness.playing import Playing
+from tests.harness.telling import drawn_seed, tell
+from tests.harness.traffic import MODELS, Slowdown, Traffic, a_while_ago
+
+WALL_S = 60.0
+EVENTS = 120_000
+SPAN_MS = 1_500_000
+KILLS = 10
+SLOWDOWN = Slowdown(model=2, after_ms=750_000)
+
+LEARNING = {
+    # Fast learners: the run is short.
+    "HALCYON_BASELINE__MIN_ROWS": "1000",
+    "HALCYON_BASELINE__LEAD_S": "30",
+    "HALCYON_SNAPSHOT_INTERVAL_S": "3",
+}
+STEPS = {
+    # Panes are out and acknowledged; nothing says so yet.
+    "ingest": "after-panes",
+    # The state is saved whole; the offset it stands for is not committed.
+    "analyse": "after-state",
+    # Alerts are on their way; whether they arrived, the next life must find out.
+    "alert": "before-alerts",
+    # Rows are in ClickHouse, and will come again.
+    "write": "after-insert",
+}
+
+
+@pytest.mark.slow
+def test_everything_is_exact_under_kill_9(kafka: LocalKafka, clickhouse: LocalClickHouse, tmp_path: Path) -> None:
+    seed = drawn_seed()
+    traffic = Traffic.make(seed, EVENTS, a_while_ago(), SPAN_MS, late_ratio=0.002, slowdown=SLOWDOWN)
+    oracle = Oracle(traffic)
+    with installed(kafka, clickhouse, tmp_path, LEARNING) as installation:
+        reaper = Reaper({stage: installation.start(stage) for stage in STAGES}, random.Random(seed))
+        installation.wait_ready()
+        began = time.monotonic()
+        with Playing(traffic, installation.producer(), installation.topic(TopicName.PREDICTIONS), WALL_S) as playing:
+            reaper.run(STEPS, KILLS, 0.85 * WALL_S, lambda: playing.over)
+        reaper.settle()
+        check_everything(installation, oracle)
+        alerts = check_alerts(installation, MODELS[SLOWDOWN.model])
+        took_s = time.monotonic() - began
+        assert installation.stop() == dict.fromkeys(STAGES, 0)
+    assert sum(reaper.kills.values()) >= 10
+    assert set(reaper.kills) == set(STAGES)
+    assert set(reaper.at_steps) == set(STEPS.values())
+    tell(f"{len(traffic):,} events, {int(oracle.late.sum())} late; {reaper.report()}; {took_s:.0f} s; alerts {alerts}")

@@ -1,0 +1,111 @@
+"""A real broker and a real ClickHouse engine for the whole run; a fresh topic prefix and database for each test."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import clickhouse_connect
+import pytest
+from clickhouse_connect.driver.client import Client
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from deploy.local.clickhouse import LocalClickHouse
+from deploy.local.kafka import LocalKafka
+
+_ADMIN_TIMEOUT_S = 30.0
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[LocalKafka]:
+    """Run one broker for all tests; a test that kills it starts it again."""
+    # Not pytest's own temporary folders: those of the last runs are kept.
+    with tempfile.TemporaryDirectory(prefix="halcyon-kafka-") as folder, LocalKafka(Path(folder)) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def clickhouse() -> Iterator[LocalClickHouse]:
+    """Run one ClickHouse endpoint for all tests; a test that kills it starts it again."""
+    with tempfile.TemporaryDirectory(prefix="halcyon-clickhouse-") as folder, LocalClickHouse(Path(folder)) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def topic_prefix(kafka: LocalKafka) -> Iterator[str]:
+    """Random start of names: topics and groups that begin with it are deleted after the test."""
+    with fresh_prefix(kafka) as prefix:
+        yield prefix
+
+
+@pytest.fixture
+def database(clickhouse: LocalClickHouse) -> Iterator[str]:
+    """Random database, dropped after the test."""
+    with fresh_database(clickhouse) as name:
+        yield name
+
+
+@pytest.fixture
+def clickhouse_client(clickhouse: LocalClickHouse, database: str) -> Iterator[Client]:
+    """Client of the test's database."""
+    client = clickhouse_connect.get_client(host=clickhouse.host, port=clickhouse.port, database=database)
+    yield client
+    client.close()
+
+
+@contextmanager
+def fresh_prefix(kafka: LocalKafka) -> Iterator[str]:
+    """A random start of names, for as long as the block lasts."""
+    prefix = f"t{uuid.uuid4().hex[:10]}-"
+    try:
+        yield prefix
+    finally:
+        if not kafka.alive:
+            kafka.start()
+        _delete_all(kafka, prefix)
+
+
+@contextmanager
+def fresh_database(clickhouse: LocalClickHouse) -> Iterator[str]:
+    """A random database, for as long as the block lasts."""
+    name = f"t{uuid.uuid4().hex[:10]}"
+    _command(clickhouse, f"CREATE DATABASE {name}")
+    try:
+        yield name
+    finally:
+        if not clickhouse.alive:
+            clickhouse.start()
+        _command(clickhouse, f"DROP DATABASE {name}")
+
+
+def _delete_all(kafka: LocalKafka, prefix: str) -> None:
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    groups = admin.list_consumer_groups().result(_ADMIN_TIMEOUT_S).valid
+    used_groups = [group.group_id for group in groups if group.group_id.startswith(prefix)]
+    if used_groups:
+        for deletion in admin.delete_consumer_groups(used_groups).values():
+            _wait_unless(deletion, KafkaError.NON_EMPTY_GROUP, KafkaError.GROUP_ID_NOT_FOUND)
+    used_topics = [name for name in admin.list_topics(timeout=_ADMIN_TIMEOUT_S).topics if name.startswith(prefix)]
+    if used_topics:
+        for deletion in admin.delete_topics(used_topics).values():
+            _wait_unless(deletion, KafkaError.UNKNOWN_TOPIC_OR_PART)
+
+
+def _wait_unless(future: object, *tolerated: int) -> None:
+    try:
+        future.result(_ADMIN_TIMEOUT_S)  # type: ignore[attr-defined]
+    except KafkaException as error:
+        if error.args[0].code() not in tolerated:
+            raise
+
+
+def _command(clickhouse: LocalClickHouse, statement: str) -> None:
+    client = clickhouse_connect.get_client(host=clickhouse.host, port=clickhouse.port)
+    try:
+        client.command(statement)
+    finally:
+        client.close()

@@ -1,0 +1,17 @@
+"""Figures for whoever reads the output: shown with ``-s``, and whenever a test fails."""
+
+import os
+import random
+import sys
+
+
+def tell(text: str) -> None:
+    """Say it, on a line of its own."""
+    sys.stdout.write(f"\n{text}\n")
+
+
+def drawn_seed() -> int:
+    """A new seed in every run, or the one of ``FAULTS_SEED``; it is said, so that a failure can be played again."""
+    seed = int(os.environ.get("FAULTS_SEED") or random.SystemRandom().randrange(10_000))
+    tell(f"seed {seed}: FAULTS_SEED={seed} plays the same again")
+    return seed
