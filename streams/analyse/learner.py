@@ -35,7 +35,7 @@ class Learner:
     """Gathers the first panes of scopes without a baseline, and makes one when there is enough.
 
     A whole's edges come from its row sample. A segment is counted in the bins of its whole, so it learns once its whole
-    has a baseline in force, from exact counts.
+    has a baseline in force, from exact counts: panes that ingest sent before it knew that baseline are passed over.
     """
 
     def __init__(self, rules: LearnRules, pane_ms: int, categories: int) -> None:
@@ -66,12 +66,14 @@ class Learner:
             return []
         folded = _by_scope(window.fold(), registry, chosen)
         for scope in chosen:
+            if not _is_exact(folded[scope], _baseline_of_whole(scope, registry, references), registry):
+                continue
             gathered = self._gathered.get(scope)
             if gathered is None:
                 gathered = self._gathered[scope] = Window(
                     window.family, window.start_ms, window.size_ms, self._categories
                 )
-            part = _only(window, scope, folded.get(scope), registry, self._categories)
+            part = _only(window, scope, folded[scope], registry, self._categories)
             gathered.merge(part)
             gathered.take_samples(part)
             self._panes[scope] = self._panes.get(scope, 0) + 1
@@ -88,8 +90,7 @@ class Learner:
         if who is None:
             return None
         sample = gathered.sample(scope, self._rules.max_rows)
-        whole = registry.find(who.whole)
-        whole_baseline = references.baseline.get(whole) if who.segment and whole is not None else None
+        whole_baseline = _baseline_of_whole(scope, registry, references)
         logs, binned = _histograms(gathered.fold(), registry)
         baseline = building.build(
             who,
@@ -144,6 +145,22 @@ class Learner:
         self._held_bytes = sum(sample.values.nbytes for sample in held)
 
 
+def _baseline_of_whole(scope: int, registry: Registry, references: References) -> Baseline | None:
+    """The baseline in whose bins a segment is counted; None for a whole, which has no bins before its own."""
+    who = registry.scopes[scope]
+    whole = registry.find(who.whole) if who is not None and who.segment else None
+    return None if whole is None else references.baseline.get(whole)
+
+
+def _is_exact(folded: Folded, whole: Baseline | None, registry: Registry) -> bool:
+    """Whether whatever the whole's baseline has edges for was counted between them, by every source partition."""
+    if whole is None:
+        return True
+    edged = {q.name for q in whole.numeric if q.edges}
+    loose = np.unique(cell.series_of(folded.keys[~cell.is_binned(folded.keys)]))
+    return not any(registry.names[series] in edged for series in loose.tolist())
+
+
 def _by_scope(folded: Folded, registry: Registry, scopes: list[int]) -> dict[int, Folded]:
     """Cut folded sums up by scope, for the scopes that are wanted."""
     scope_of = registry.scope_of
@@ -157,12 +174,11 @@ def _by_scope(folded: Folded, registry: Registry, scopes: list[int]) -> dict[int
     }
 
 
-def _only(window: Window, scope: int, folded: Folded | None, registry: Registry, categories: int) -> Window:
+def _only(window: Window, scope: int, folded: Folded, registry: Registry, categories: int) -> Window:
     """The share of one scope in a window."""
     part = Window(window.family, window.start_ms, window.size_ms, categories)
     part.rows[scope], part.late[scope] = window.rows[scope], window.late[scope]
-    if folded is not None:
-        part.add_folded(folded)
+    part.add_folded(folded)
     for series in registry.series_of(scope):
         part.texts.add_all(series, window.texts.get(series).items())
         part.counters.add_all(series, window.counters.get(series).items())
