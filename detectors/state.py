@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+_SERIES = "#series"
 
 
 class StateError(ValueError):
@@ -99,16 +100,16 @@ class Columns:
             column[known] = self._blank[name]
 
     def to_bytes(self, kind: str, version: int) -> bytes:
-        """All columns, up to the last row that is not blank."""
+        """The rows that are not blank, and whose they are: most series of a quiet day cost nothing."""
         used = np.zeros(self._size, np.bool_)
         for name, column in self._columns.items():
             blank = self._blank[name]
             differs = column != blank
             if column.dtype.kind == "f":
                 differs &= ~(np.isnan(column) & np.isnan(blank))
-            used |= differs.reshape(self._size, -1).any(axis=1) if self._size else used
-        size = int(used.nonzero()[0][-1]) + 1 if used.any() else 0
-        return pack(kind, version, {name: column[:size] for name, column in self._columns.items()})
+            used |= differs.reshape(self._size, differs[:1].size).any(axis=1)
+        series = np.flatnonzero(used)
+        return pack(kind, version, {_SERIES: series, **{name: c[series] for name, c in self._columns.items()}})
 
     @classmethod
     def from_bytes(cls, raw: bytes, kind: str, version: int, blank: Mapping[str, NDArray[Any]]) -> Self:
@@ -120,10 +121,12 @@ class Columns:
             If they are of another kind, version or shape.
         """
         arrays = unpack(raw, kind, version)
-        state = cls(blank)
+        series = arrays.pop(_SERIES, None)
         shapes = {name: (array.dtype, array.shape[1:]) for name, array in arrays.items()}
-        if shapes != {name: (row.dtype, row.shape) for name, row in blank.items()}:
+        if series is None or shapes != {name: (row.dtype, row.shape) for name, row in blank.items()}:
             raise StateError(f"state of {kind} with other columns or widths: start without it")
-        state._columns = arrays
-        state._size = len(next(iter(arrays.values()))) if arrays else 0
+        state = cls(blank)
+        state.reserve(series)
+        for name, array in arrays.items():
+            state[name][series] = array
         return state

@@ -65,7 +65,9 @@ def wasserstein(cur: NDArray[np.integer], ref: NDArray[np.integer], edges: Float
 
 
 def _wasserstein_block(c: Floats, r: Floats, e: Floats) -> tuple[Floats, Floats]:
+    # In units of the range: distances are relative to the spread anyway, and squares of 1e300 are not numbers.
     e -= e[16].copy()
+    e /= np.where(e[31] > e[1], e[31] - e[1], 1.0)
     F, G = np.cumsum(c, axis=0), np.cumsum(r, axis=0)
     F, G = F[1:32] / F[-1], G[1:32] / G[-1]
     width = np.diff(e[1:32], axis=0)

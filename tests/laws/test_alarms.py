@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from detectors.decision import DecisionBank
+from detectors.drift.psi import psi
+from detectors.drift.wasserstein import wasserstein
+from detectors.histograms.binned import histogram, quantile_edges
 from detectors.protocol import Detector
 from detectors.registry import make
 from tests.laws.crowd import Crowd, at
@@ -76,3 +79,16 @@ def test_starting_up_is_no_finding(seed: int) -> None:
     for i in range(60):
         scores = detector.step(crowd.window(min(2_000, 100 * (i + 1))))
         assert not bank.decide(scores, i * 10_000, 10_000).firing.any()
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e9, 1e140])
+def test_drift_is_the_same_in_any_unit(scale: float) -> None:
+    rng = np.random.default_rng(6)
+    reference, current = rng.normal(5, 1, 4_000), rng.normal(5.4, 1, 2_000)
+    found = []
+    for unit in (1.0, scale):
+        edges = quantile_edges(reference * unit)
+        cur, ref = (histogram(x * unit, edges)[None] for x in (current, reference))
+        found.append((psi(cur, ref)[0][0], wasserstein(cur, ref, edges[None])[0][0]))
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
+    assert found[0][1] == pytest.approx(0.4, abs=0.06)
