@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from detectors.registry import REGISTRY
+from detectors.registry import REGISTRY, make
 from schemas.topics import TopicName
 from streams.analyse.bench import DetectorBench, rules_of
 from streams.analyse.learner import LearnRules
@@ -55,12 +55,16 @@ def analyse_rules(settings: Settings) -> AnalyseRules:
 
 
 def detector_params(settings: Settings) -> dict[str, Mapping[str, Any]]:
-    """What ``detect`` says, and what other sections say about detectors."""
+    """What ``detect`` says, and what other sections say about detectors.
+
+    A detector that looks at windows shorter than a pane looks at panes.
+    """
+    decision, pane_s = settings.decision, settings.time.pane_s
     params: dict[str, Mapping[str, Any]] = dict(settings.detect)
-    decision = settings.decision
     bad = {"floor_ratio": decision.bad_events_ratio, "min_events": decision.bad_events_min}
     params["bad_input"] = {**bad, **settings.detect.get("bad_input", {})}
-    unknown = set(params) - set(REGISTRY)
-    if unknown:
-        raise KeyError(f"no detectors {', '.join(sorted(unknown))}")
+    for kind in REGISTRY:
+        given = params.get(kind, {})
+        if make(kind, given).window_s < pane_s:
+            params[kind] = {**given, "window_s": pane_s}
     return params

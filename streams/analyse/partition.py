@@ -28,7 +28,7 @@ from streams.analyse.rows import RowWriter, late_part
 from streams.analyse.window import Window
 
 SIZES_MS: Final = (60_000, 300_000, 3_600_000)
-"""The roll-ups above the pane."""
+"""The roll-ups; those that are no longer than a pane are left out."""
 STATE_VERSION: Final = 1
 MAX_EMPTY_MS: Final = 3_600_000
 """How long windows without any pane are stepped through; a longer gap in event time is jumped."""
@@ -113,6 +113,7 @@ class AnalysePartition:
         self.offset = 0
         self.late_panes = 0
         self._rules, self._bench = rules, bench
+        self._sizes = tuple(size for size in SIZES_MS if size > rules.pane_ms)
         self.registry = Registry(rules.scopes)
         self._families: dict[Family, _FamilyState] = {}
         self._first_seen: dict[int, int] = {}
@@ -165,7 +166,7 @@ class AnalysePartition:
     def _correct(self, pane: Pane) -> Iterator[Output]:
         """A pane that came after its window closed: rows of its own beside those of the window."""
         self.late_panes += 1
-        for size in (self._rules.pane_ms, *SIZES_MS):
+        for size in (self._rules.pane_ms, *self._sizes):
             start = pane.start_ms // size * size
             window = Window(pane.scope.family, start, size, self._rules.categories)
             window.add(pane, self.registry)
@@ -198,7 +199,7 @@ class AnalysePartition:
 
     def _jump(self, state: _FamilyState, target: int) -> Iterator[Output]:
         """Nothing for an hour and nothing up to ``target``: go there at once."""
-        for level, size in enumerate(SIZES_MS):
+        for level, size in enumerate(self._sizes):
             if size in state.rollups:
                 yield from self._flush(state, level)
         state.empty_ms = 0
@@ -222,7 +223,7 @@ class AnalysePartition:
 
     def _roll_up(self, state: _FamilyState, part: Window, level: int = 0) -> Iterator[Output]:
         """Add a closed window to the one of the next size, and close that one when it is complete."""
-        size = SIZES_MS[level]
+        size = self._sizes[level]
         start = part.start_ms // size * size
         if size in state.rollups and state.rollups[size].start_ms != start:
             yield from self._flush(state, level)
@@ -237,12 +238,12 @@ class AnalysePartition:
             yield from self._flush(state, level)
 
     def _flush(self, state: _FamilyState, level: int) -> Iterator[Output]:
-        window = state.rollups.pop(SIZES_MS[level])
+        window = state.rollups.pop(self._sizes[level])
         yield from self._rows.window(window, self.offset)
         yield from self._step(window)
         if level == 0:
             self._evict(window.end_ms)
-        if level + 1 < len(SIZES_MS):
+        if level + 1 < len(self._sizes):
             yield from self._roll_up(state, window, level + 1)
 
     def _step(self, window: Window) -> Iterator[Output]:
