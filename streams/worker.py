@@ -6,14 +6,11 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from schemas.scopes import Scope
 from schemas.topics import TopicName
 from streams import dead_letters
-from streams.alert.build import alert_stage
-from streams.analyse.bench import is_sampled
-from streams.analyse.build import analyse_stage
 from streams.baselines import BaselineFeed
 from streams.broker import BrokerView
 from streams.clock import Clock, SystemClock
@@ -21,7 +18,6 @@ from streams.compacted import CompactedReader
 from streams.config import Settings
 from streams.errors import ConfigError
 from streams.health import Health, HealthServer, StageStatus, judge
-from streams.ingest.build import ingest_stage
 from streams.logs import configure_logging
 from streams.metrics import Metrics
 from streams.producer import Producer
@@ -30,8 +26,9 @@ from streams.stage import Stage
 from streams.state import KafkaStateStore
 from streams.transport import StageApp, build_app
 from streams.wire import TransportSettings
-from streams.write.build import write_stage
-from streams.write.load import Rejected
+
+if TYPE_CHECKING:
+    from streams.write.load import Rejected
 
 log = logging.getLogger(__name__)
 
@@ -85,13 +82,21 @@ class _Parts:
         return KafkaStateStore(topic, lambda: brokers.partitions(topic), producer, reader)
 
 
+# Each stage is imported by the worker that runs it: the detectors alone take seconds.
+
+
 def _ingest(parts: _Parts) -> Stage:
+    from streams.ingest.build import ingest_stage
+
     brokers = BrokerView(parts.kafka, parts.settings.kafka.request_timeout_s)
     feed = parts.feed()
     return ingest_stage(parts.settings, parts.clock, parts.metrics, parts.producer(), brokers, feed)
 
 
 def _analyse(parts: _Parts) -> Stage:
+    from streams.analyse.bench import is_sampled
+    from streams.analyse.build import analyse_stage
+
     producer = parts.producer()
     patterns = parts.settings.baseline.sampled_models
     feed = parts.feed(lambda scope: is_sampled(scope, patterns))
@@ -99,14 +104,18 @@ def _analyse(parts: _Parts) -> Stage:
 
 
 def _alert(parts: _Parts) -> Stage:
+    from streams.alert.build import alert_stage
+
     producer = parts.producer()
     return alert_stage(parts.settings, parts.clock, parts.metrics, producer, parts.store(producer))
 
 
 def _write(parts: _Parts) -> Stage:
+    from streams.write.build import write_stage
+
     producer = parts.producer()
 
-    async def bury(rejected: Rejected) -> None:
+    async def bury(rejected: "Rejected") -> None:
         record, reason = rejected.record, rejected.reason.value
         told = dead_letters.headers(record, reason, rejected.message)
         producer.send(parts.topic(TopicName.DEAD_LETTERS), record.value, key=record.key, headers=told)

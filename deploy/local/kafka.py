@@ -198,7 +198,8 @@ class LocalKafka:
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         command = [java, "-Xmx128m", *_JVM_COMMON, "-Dlog4j2.level=ERROR"]
         command += ["-cp", f"{jars}/*", "kafka.tools.StorageTool", "format"]
-        command += ["--cluster-id", cluster_id, "--config", str(self._properties_path)]
+        # With "=": an identifier may begin with a dash.
+        command += [f"--cluster-id={cluster_id}", "--config", str(self._properties_path)]
         answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_FORMAT_TIMEOUT_S)
         if answer.returncode != 0:
             raise LocalPartError(

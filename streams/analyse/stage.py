@@ -1,5 +1,6 @@
 """The analyse stage: fold each partition of ``panes``, send what follows, save the state before the offset."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -24,6 +25,7 @@ from streams.state import Sender, StateStore
 log = logging.getLogger(__name__)
 
 _ROWS_IN_FLIGHT: Final = 512
+_BREATH_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +120,16 @@ class AnalyseStage:
 
     async def process(self, batch: Batch) -> None:
         """Fold a batch, and send what follows from it."""
-        began = self._clock.monotonic_s()
+        began = breath = self._clock.monotonic_s()
         part = self._open[batch.tp]
         for record in batch.records:
             message = pane_codec.decode(record.value or b"")
             for output in part.analyse.take(message, record.offset):
                 self._send(output)
+                if self._clock.monotonic_s() - breath > _BREATH_S:
+                    # A backlog is many windows in one batch: heartbeats and health pages must not wait for all of them.
+                    await asyncio.sleep(0)
+                    breath = self._clock.monotonic_s()
         if self._sent >= _ROWS_IN_FLIGHT:
             await self._producer.barrier()
             self._sent = 0
