@@ -1,5 +1,6 @@
 """The ingest stage: decode, count, send what the watermark has passed, say what may be committed."""
 
+import gc
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -27,6 +28,7 @@ from streams.state import Sender
 log = logging.getLogger(__name__)
 
 _HEARTBEAT_S: Final = 5.0
+_COLLECT_AFTER: Final = (50_000, 20, 100)
 
 
 class Brokers(Protocol):
@@ -117,6 +119,10 @@ class IngestStage:
 
     async def start(self) -> None:
         """Learn the bins in force and how many partitions there are."""
+        # What lives now lives on, and records come and go by the ten thousand without a cycle among them: at Python's
+        # own thresholds, looking for cycles takes an eighth of the time of an event.
+        gc.freeze()
+        gc.set_threshold(*_COLLECT_AFTER)
         self._binnings.offer_all(await self._feed.start())
         self._pane_partitions = await self._brokers.partitions(self._topics.panes)
         for topic in self._topics.sources:
@@ -151,8 +157,8 @@ class IngestStage:
         tp = TopicPartition(batch.topic, batch.partition)
         part = self._open[tp]
         records = batch.records
-        offsets = np.fromiter((r.offset for r in records), np.int64, len(records))
-        stamps = np.fromiter((r.timestamp for r in records), np.int64, len(records))
+        offsets = np.array([r.offset for r in records], np.int64)
+        stamps = np.array([r.timestamp for r in records], np.int64)
         decode = DECODERS[self._topics.sources[batch.topic]]
         decoded = decode([r.value for r in records], [r.headers for r in records], stamps, self._decode_limits)
         for dead in decoded.dead:
