@@ -27,6 +27,7 @@ PARAMS: Mapping[str, Mapping[str, object]] = {
     "adwin": {"warmup": 5},
     "gpu_temperature": {"sustained_s": 30},
     "latency_limit": {"minutes": 2, "limits": [{"model": "model-*", "limit_ms": 10.0}]},
+    "outliers": {"max_scopes": 1},
     "volume": {"warmup": 5, "patience": 10},
 }
 SPANS: Mapping[str, tuple[int, int]] = {"adwin": (40, 24)}
