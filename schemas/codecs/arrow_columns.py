@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from schemas.codecs.arrow_read import ColumnError
+from schemas.codecs.arrow_views import index_array, is_null, view
 from schemas.codecs.texts import as_text
 from schemas.columns import Codes, Floats, Ints
 
@@ -44,7 +45,7 @@ def numbers(column: pa.Array, name: str) -> Floats:
         raise ColumnError(f"column `{name}` is {kind}, expected a number")
     if column.type != pa.float64():
         column = pc.cast(column, pa.float64(), safe=False)
-    values: Floats = column.to_numpy(zero_copy_only=False)
+    values: Floats = view(column.fill_null(np.nan) if column.null_count else column)
     return values
 
 
@@ -55,11 +56,10 @@ def whole(column: pa.Array, name: str) -> tuple[Ints, NDArray[np.bool_]]:
         column = column.cast(pa.timestamp("ms", kind.tz), safe=False)
     elif not (_is.is_integer(kind) or _is.is_null(kind)):
         raise ColumnError(f"column `{name}` is {kind}, expected whole numbers")
-    null = column.is_null().to_numpy(zero_copy_only=False)
     values = pc.cast(column, pa.int64(), safe=False)
     if values.null_count:
         values = values.fill_null(0)
-    return values.to_numpy(zero_copy_only=False), null
+    return view(values), is_null(column)
 
 
 def coded(column: pa.Array, name: str) -> tuple[Codes, list[str | None]]:
@@ -84,8 +84,8 @@ def _encoded(column: pa.Array) -> tuple[Codes, list[Any]]:
     values = encoded.dictionary.to_pylist()
     indices = encoded.indices
     if not indices.null_count:
-        return indices.to_numpy(zero_copy_only=False).astype(np.int32, copy=False), values
-    codes = indices.cast(pa.int64()).fill_null(len(values)).to_numpy(zero_copy_only=False)
+        return view(indices).astype(np.int32, copy=False), values
+    codes = view(indices.cast(pa.int64()).fill_null(len(values)))
     return codes.astype(np.int32), [*values, None]
 
 
@@ -99,10 +99,10 @@ class Lists:
 
 def lists(column: pa.Array) -> Lists:
     """Where each event's entries are; null is empty."""
-    offsets = column.offsets.to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
+    offsets = view(column.offsets).astype(np.int64, copy=False)
     length = np.diff(offsets)
     if column.null_count:
-        length = np.where(column.is_valid().to_numpy(zero_copy_only=False), length, 0)
+        length = np.where(is_null(column), 0, length)
     return Lists(offsets[:-1], length)
 
 
@@ -127,7 +127,7 @@ class ArrowTexts(Sequence[str]):
 
     def take(self, places: Ints) -> list[str]:
         """The texts at int64[n] places, at a tenth of the cost of reading them one by one."""
-        texts = self.column.take(pa.array(places)).to_pylist()
+        texts = self.column.take(index_array(places)).to_pylist()
         return [(text or "")[: self.max_chars] for text in texts]
 
 

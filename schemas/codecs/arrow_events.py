@@ -15,6 +15,7 @@ from schemas.codecs import arrow_columns, counters
 from schemas.codecs.arrow_features import feature_blocks
 from schemas.codecs.arrow_keys import keys
 from schemas.codecs.arrow_read import ARROW_ERRORS, ColumnError, Frame, Message, frame, read
+from schemas.codecs.arrow_views import is_null
 from schemas.codecs.families import FamilySpec
 from schemas.codecs.headers import Hints
 from schemas.codecs.limits import Limits
@@ -87,7 +88,7 @@ def _screen(spec: FamilySpec, events: Frame, hints: Hints, limits: Limits) -> tu
         if column is None:
             raise ColumnError(f"no column `{name}`, which is required")
         if column.null_count:
-            refuse(column.is_null().to_numpy(zero_copy_only=False), name, "null in a required column")
+            refuse(is_null(column), name, "null in a required column")
     times, _ = arrow_columns.whole(events.columns["ts_ms"], "ts_ms")
     for path, bounds in _bounds(spec.strict).items():
         column = events.get(path)

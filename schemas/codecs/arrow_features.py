@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from schemas.codecs.arrow_columns import coded, is_number, is_text, lists, numbers
 from schemas.codecs.arrow_read import ColumnError, Frame, children
+from schemas.codecs.arrow_views import index_array, is_null
 from schemas.codecs.blocks import kept_places, merged
 from schemas.codecs.limits import Limits
 from schemas.codecs.texts import NON_FINITE, TRUNCATED, Notes, Numbering, cut
@@ -33,8 +34,8 @@ def feature_blocks(frame: Frame, field: str, limits: Limits, notes: Notes) -> tu
         raise ColumnError(f"column `{field}` is {column.type}, expected a struct or a map")
     rows = np.arange(len(frame))
     if column.null_count:
-        rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
-        column = column.take(pa.array(rows))
+        rows = np.flatnonzero(~is_null(column))
+        column = column.take(index_array(rows))
     return _blocks_of_columns(children(column), rows, _Kept(field, limits, notes)) if len(rows) else ()
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from schemas.codecs.arrow_views import index_array
 from schemas.codecs.ipc_guard import decompressed_bytes, schema_bytes
 from schemas.codecs.limits import Limits
 from schemas.codecs.morgue import Morgue
@@ -57,7 +58,7 @@ class Frame:
 
     def filtered(self, keep: Ints) -> "Frame":
         """The events at places ``keep``."""
-        at = pa.array(keep)
+        at = index_array(keep)
         columns = {name: column.take(at) for name, column in self.columns.items()}
         return Frame(columns, self.record[keep], self.index[keep])
 
