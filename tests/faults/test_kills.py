@@ -11,7 +11,7 @@ from deploy.local.clickhouse import LocalClickHouse
 from deploy.local.kafka import LocalKafka
 from schemas.topics import TopicName
 from tests.harness.expectations import check_alerts, check_everything
-from tests.harness.installation import STAGES, installed
+from tests.harness.installation import LEARNING, STAGES, installed
 from tests.harness.killing import Reaper
 from tests.harness.oracle import Oracle
 from tests.harness.playing import Playing
@@ -24,12 +24,6 @@ SPAN_MS = 1_500_000
 KILLS = 10
 SLOWDOWN = Slowdown(model=2, after_ms=750_000)
 
-LEARNING = {
-    # Fast learners: the run is short.
-    "HALCYON_BASELINE__MIN_ROWS": "1000",
-    "HALCYON_BASELINE__LEAD_S": "30",
-    "HALCYON_SNAPSHOT_INTERVAL_S": "3",
-}
 STEPS = {
     # Panes are out and acknowledged; nothing says so yet.
     "ingest": "after-panes",

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
@@ -27,7 +27,7 @@ from tests.harness.workers import Worker
 STAGES = ("ingest", "analyse", "alert", "write")
 _READ_S = 30.0
 
-BASE = {
+BASE: Final = {
     "HALCYON_TOPICS__PARTITIONS": "4",
     # The smallest that the broker allows: how long the partitions of a killed worker stay with it.
     "HALCYON_KAFKA__SESSION_TIMEOUT_S": "6",
@@ -40,9 +40,22 @@ BASE = {
 }
 
 
+LEARNING: Final = {
+    # Fast learners: the run is short.
+    "HALCYON_BASELINE__MIN_ROWS": "1000",
+    "HALCYON_BASELINE__LEAD_S": "30",
+    "HALCYON_SNAPSHOT_INTERVAL_S": "3",
+}
+"""For runs of a minute: learn soon, save often."""
+
+
 @dataclass
 class Installation:
-    """Names, settings, and the processes that run."""
+    """Names, settings, and the processes that run.
+
+    With ``supervised`` a worker that ended by itself is started again, as whatever runs workers in production does;
+    ``revived`` has the last line of each.
+    """
 
     kafka: LocalKafka
     clickhouse: LocalClickHouse
@@ -51,6 +64,8 @@ class Installation:
     folder: Path
     changes: Mapping[str, str]
     workers: dict[str, Worker] = field(default_factory=dict)
+    supervised: bool = False
+    revived: list[str] = field(default_factory=list)
 
     @property
     def env(self) -> dict[str, str]:
@@ -96,8 +111,11 @@ class Installation:
             worker.wait_ready()
 
     def check_alive(self) -> None:
-        """Fail, with its log, when a worker has ended."""
+        """Fail, with its log, when a worker has ended; or start it again."""
         for worker in self.workers.values():
+            if not worker.alive and self.supervised:
+                self.revived.append(worker.log_tail(1))
+                worker.start()
             assert worker.alive, f"{worker.name} has ended:\n{worker.log_tail()}"
 
     def stop(self) -> dict[str, int]:

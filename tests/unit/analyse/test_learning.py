@@ -1,6 +1,7 @@
 """Segments learn in the bins of their whole, also while some of ingest does not know that baseline yet."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas.baselines import Baseline
 from streams.analyse.learner import LearnRules
@@ -45,9 +46,10 @@ def amounts(baseline: Baseline) -> tuple[bytes, int]:
     return part.edges, int(np.frombuffer(part.counts, "<u4").sum())
 
 
-def of(segment: Baseline, events: Events) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def of(segment: Baseline, events: Events) -> NDArray[np.bool_]:
     """The events that a segment's baseline was learned from: the panes before it was made."""
     learned_ms = segment.effective_from_ms - 30_000
     country = 1 if segment.scope.segment == "country=DE" else 0
     inside = (events.ts >= learned_ms - segment.panes * 10_000) & (events.ts < learned_ms)
-    return inside & (events.model == int(segment.scope.model[1])) & (events.country == country)
+    places: NDArray[np.bool_] = inside & (events.model == int(segment.scope.model[1])) & (events.country == country)
+    return places
