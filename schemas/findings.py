@@ -51,7 +51,8 @@ class Finding(msgspec.Struct, frozen=True, tag="finding"):
     While a condition holds there is one finding per window with ``firing`` true; when it has ended, one with ``firing``
     false. ``id`` is the same in every replay. ``value``, ``baseline`` and ``threshold`` are in the quantity's own unit
     or the detector's, as ``unit`` says; ``rows`` is how many events stand behind the value; ``score`` is higher for
-    worse; ``confidence_ratio`` is 0…1.
+    worse; ``confidence_ratio`` is 0…1. ``evidence`` is false where this window itself is within its limit again, and
+    the condition holds because of those before it.
     """
 
     id: str
@@ -75,6 +76,7 @@ class Finding(msgspec.Struct, frozen=True, tag="finding"):
     baseline_id: str = ""
     exemplars: tuple[str, ...] = ()
     contributions: tuple[Contribution, ...] = ()
+    evidence: bool = True
 
 
 class Progress(msgspec.Struct, frozen=True, tag="progress"):

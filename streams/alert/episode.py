@@ -65,7 +65,10 @@ def is_news(track: Track, members: Sequence[Member], at_ms: int, policy: AlertPo
         return True
     silent_ms = at_ms - track.recorded_ms
     lead = members[0].finding
-    changed = lead.quantity not in track.said_tops or any(m.finding.kind not in track.said_kinds for m in members)
+    # What is within its limit again leads only because worse has ended: that is the end of a story, not news.
+    changed = lead.evidence and (
+        lead.quantity not in track.said_tops or any(m.finding.kind not in track.said_kinds for m in members)
+    )
     return (changed and silent_ms >= policy.update_after_ms) or silent_ms >= policy.repeat_after_ms
 
 

@@ -47,7 +47,7 @@ def name_of(scope: Scope) -> str:
     if scope.family is Family.GPU:
         return f"{scope.model_version or 'a GPU'} on {scope.model}"
     version = scope.model_version
-    marked = version if version[:1] in ("", "v") else f"v{version}"
+    marked = f"v{version}" if version.replace(".", "").isdecimal() else version
     return f"{scope.model} {marked}".rstrip()
 
 

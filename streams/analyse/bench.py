@@ -204,6 +204,7 @@ def _finding(
         baseline_id=list(baseline_ids)[scope_place],
         exemplars=_exemplars(batch, scores, place),
         contributions=contributions(scores, scope_place),
+        evidence=bool(decisions.evidence[place]),
     )
 
 
