@@ -58,6 +58,9 @@ ci: ## what runs on every change
 docs: $(PYTHON_STAMP) ## rewrite the generated references
 	$(BIN)/halcyon config reference > docs/.configuration.md.new
 	mv docs/.configuration.md.new docs/configuration.md
+	$(BIN)/python -m schemas.generate
+	$(BIN)/python -m streams.cli.picture > docs/images/.alert.svg.new
+	mv docs/images/.alert.svg.new docs/images/alert.svg
 
 clean: ## forget the environment, caches and local data
 	rm -rf .venv .cache .halcyon .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
