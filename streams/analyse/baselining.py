@@ -44,13 +44,16 @@ class Baselining:
         self._pending: dict[int, list[Baseline]] = {}
         self._offered: dict[Scope, list[Baseline]] = {}
 
-    def offer(self, baseline: Baseline) -> None:
-        """Take in a baseline from elsewhere; the one of a scope that is not known yet waits for it."""
+    def offer(self, baseline: Baseline) -> bool:
+        """Take in a baseline from elsewhere; whether it is news. That of a scope not known yet waits for the scope."""
         scope = self._registry.find(baseline.scope)
         if scope is None:
             self._offered.setdefault(baseline.scope, []).append(baseline)
-        elif not self._has(scope, baseline):
-            self._pending.setdefault(scope, []).append(baseline)
+            return False
+        if self._has(scope, baseline):
+            return False
+        self._pending.setdefault(scope, []).append(baseline)
+        return True
 
     def learn(self, window: Window, version: int) -> Iterator[RowBatch | Baseline]:
         """Learn from a closed pane; a scope that has shown enough gets its baseline, a lead of event time from here."""
@@ -116,10 +119,30 @@ class Baselining:
         who = self._registry.scopes[scope]
         if who is None:
             return
+        whole = self._registry.find(who.whole) if who.segment else None
+        if whole in self.references.baseline and not _fits(baseline, self.references.baseline[whole]):
+            return
+        if not who.segment:
+            self._relearn_segments(who, baseline)
         self._learner.forget(scope)
         self._fitted.rebase(scope, baseline)
         # The detector that is fitted on rows keeps those it needs; here they would only take room.
         self.references.put(scope, _bare(baseline), self._registry)
+
+    def _relearn_segments(self, whole: Scope, baseline: Baseline) -> None:
+        """Segments are binned by their whole's edges: what they have in other edges cannot be compared any more."""
+        for number, scope in self._registry.known():
+            if not scope.segment or scope.whole != whole:
+                continue
+            self._learner.forget(number)
+            if number in self.references.baseline and not _fits(self.references.baseline[number], baseline):
+                self.references.drop(number, self._registry)
+
+
+def _fits(segment: Baseline, whole: Baseline) -> bool:
+    """Whether a segment's baseline is cut by the edges of its whole's."""
+    edges = {quantity.name: quantity.edges for quantity in whole.numeric if quantity.edges}
+    return all(quantity.edges == edges.get(quantity.name) for quantity in segment.numeric if quantity.edges)
 
 
 def _bare(baseline: Baseline) -> Baseline:

@@ -100,7 +100,7 @@ class BatchBuilder:
             window.start_ms,
             window.size_ms,
             self._scopes(window, scopes, age_windows, rows),
-            self._numeric(folded, scopes, places, rows, roles, window.family),
+            self._numeric(folded, scopes, places, rows, roles, window),
             self._categories(window, scopes, places, rows),
             self._samples(window, places),
         )
@@ -134,10 +134,10 @@ class BatchBuilder:
         )
 
     def _numeric(
-        self, folded: Folded, scopes: list[int], places: Ints, rows: Ints, roles: frozenset[Role], family: Family
+        self, folded: Folded, scopes: list[int], places: Ints, rows: Ints, roles: frozenset[Role], window: Window
     ) -> NumericColumns:
         series = np.union1d(folded.ids, self._references.expected(scopes))
-        role = self._role_of_series(family)
+        role = self._role_of_series(window.family)
         wanted = np.isin(role[series], [int(r) for r in roles]) & (places[self._registry.scope_of[series]] >= 0)
         series = series[wanted]
         scope = places[self._registry.scope_of[series]]
@@ -151,7 +151,9 @@ class BatchBuilder:
         table = self._references.table
         ref = self._references.rows(self._registry.series)[series]
         current = cells.binned
-        blurred = self._rebin(cells, table.has_edges[ref], table.edges, ref, current)
+        # Bins cut by other edges than those of the baseline in force say nothing beside it.
+        foreign = np.isin(self._registry.scope_of[series], self._foreign(window)) & current.any(axis=1)
+        blurred = foreign | self._rebin(cells, table.has_edges[ref], table.edges, ref, current)
         ref = np.where(blurred, 0, ref)
         quantiles = log.quantiles_csr(cells.log_bins, cells.log_counts, cells.offsets, QUANTILES)
         return NumericColumns(
@@ -177,6 +179,11 @@ class BatchBuilder:
             ref_std=table.std[ref],
             ref_quantiles=table.quantiles[ref],
         )
+
+    def _foreign(self, window: Window) -> list[int]:
+        """Scopes that ingest has binned by other edges than those in force."""
+        layouts, layout_of = window.layouts.items(), self._references.layout_of
+        return [scope for scope, layout in layouts if layout != layout_of(scope, self._registry)]
 
     @staticmethod
     def _rebin(

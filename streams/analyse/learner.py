@@ -66,7 +66,8 @@ class Learner:
             return []
         folded = _by_scope(window.fold(), registry, chosen)
         for scope in chosen:
-            if not _is_exact(folded[scope], _baseline_of_whole(scope, registry, references), registry):
+            whole = _baseline_of_whole(scope, registry, references)
+            if whole is not None and not _is_exact(folded[scope], whole, window.layouts.get(scope, ""), registry):
                 continue
             gathered = self._gathered.get(scope)
             if gathered is None:
@@ -152,10 +153,10 @@ def _baseline_of_whole(scope: int, registry: Registry, references: References) -
     return None if whole is None else references.baseline.get(whole)
 
 
-def _is_exact(folded: Folded, whole: Baseline | None, registry: Registry) -> bool:
+def _is_exact(folded: Folded, whole: Baseline, layout: str, registry: Registry) -> bool:
     """Whether whatever the whole's baseline has edges for was counted between them, by every source partition."""
-    if whole is None:
-        return True
+    if layout not in ("", whole.id):
+        return False
     edged = {q.name for q in whole.numeric if q.edges}
     loose = np.unique(cell.series_of(folded.keys[~cell.is_binned(folded.keys)]))
     return not any(registry.names[series] in edged for series in loose.tolist())

@@ -153,9 +153,9 @@ class AnalysePartition:
         """Event time through which the first family is closed, for metrics; ``NEVER`` at the start."""
         return max((f.closing.through_ms for f in self._families.values()), default=NEVER)
 
-    def offer(self, baseline: Baseline) -> None:
-        """Take in a baseline from elsewhere. It takes effect at the pane it names, or the next that closes."""
-        self._baselining.offer(baseline)
+    def offer(self, baseline: Baseline) -> bool:
+        """Take in a baseline from elsewhere; whether it is news. It takes effect at the pane it names, or the next."""
+        return self._baselining.offer(baseline)
 
     def _family(self, family: Family) -> _FamilyState:
         state = self._families.get(family)

@@ -42,6 +42,13 @@ class References:
         for part in (*baseline.categories, *baseline.counters):
             self.categories[registry.id(scope, part.name)] = part
 
+    def layout_of(self, scope: int, registry: Registry) -> str:
+        """The baseline by whose edges a scope's values are binned, ``""`` for none: its whole's, also for a segment."""
+        who = registry.scopes[scope]
+        whole = registry.find(who.whole) if who is not None else None
+        baseline = self.baseline.get(whole) if whole is not None else None
+        return baseline.id if baseline is not None else ""
+
     def drop(self, scope: int, registry: Registry) -> None:
         """Forget a scope's baseline; must come before the registry drops the scope."""
         old = self.baseline.pop(scope, None)

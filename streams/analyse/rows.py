@@ -11,7 +11,7 @@ from schemas.baselines import Baseline
 from schemas.rows import CLOSED, RowBatch
 from streams.analyse.reference import References
 from streams.analyse.registry import Registry
-from streams.analyse.window import Window
+from streams.analyse.window import MIXED, Window
 from streams.windows import cells as cell
 from streams.windows.sums import Folded
 
@@ -72,7 +72,7 @@ class RowWriter:
         count = len(folded.ids)
         if not count:
             return
-        keys, counts = self._one_layout(folded)
+        keys, counts = self._one_layout(self._addable(folded, window))
         series = cell.series_of(keys)
         ends = np.searchsorted(series, folded.ids, side="right")
         starts = np.searchsorted(series, folded.ids, side="left")
@@ -80,10 +80,12 @@ class RowWriter:
         cells = counts.tolist()
         is_binned = cell.is_binned(keys)
         scopes = self._registry.scope_of[folded.ids].tolist()
-        baselines = self._references.baseline
         layouts = []
         for scope, first, last in zip(scopes, starts.tolist(), ends.tolist(), strict=True):
-            layouts.append(self._layout(scope, baselines) if first < last and is_binned[first] else "")
+            if first == last:
+                layouts.append(MIXED)
+            else:
+                layouts.append(window.layouts.get(scope, "") if is_binned[first] else "")
         spans = list(zip(starts.tolist(), ends.tolist(), strict=True))
         stats = folded.stats
         yield from _chunks(
@@ -101,12 +103,22 @@ class RowWriter:
             ),
         )
 
-    def _layout(self, scope: int, baselines: dict[int, Baseline]) -> str:
-        """The baseline whose edges the bins are: the whole's, also for a segment."""
-        own = self._registry.scopes[scope]
-        whole = self._registry.find(own.whole) if own else None
-        baseline = baselines.get(whole) if whole is not None else None
-        return baseline.id if baseline else ""
+    def _addable(self, folded: Folded, window: Window) -> Folded:
+        """The sums, less the cells of series that lie in several layouts which cannot be brought into one."""
+        binned = cell.is_binned(folded.keys)
+        series = cell.series_of(folded.keys)
+        scope_of = self._registry.scope_of
+        several = np.array([s for s, at in window.layouts.items() if at == MIXED], np.int64)
+        known = self._references.layout_of
+        unknown = np.array([s for s, at in window.layouts.items() if at != known(s, self._registry)], np.int64)
+        if not len(unknown):
+            return folded
+        tight = np.unique(series[binned])
+        both = np.intersect1d(tight, series[~binned])
+        # A LogHistogram can be spread over the bins of a baseline whose edges are at hand, and of no other.
+        lost = np.union1d(tight[np.isin(scope_of[tight], several)], both[np.isin(scope_of[both], unknown)])
+        keep = ~np.isin(series, lost)
+        return Folded(folded.ids, folded.stats, folded.keys[keep], folded.counts[keep])
 
     def _one_layout(self, folded: Folded) -> tuple[Ints, Ints]:
         """The cells, with every series in one layout: the LogHistogram part of a mixed one is spread over the bins."""

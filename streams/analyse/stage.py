@@ -16,6 +16,7 @@ from schemas.findings import Finding
 from schemas.rows import RowBatch
 from streams.analyse.closing import NEVER
 from streams.analyse.partition import AnalysePartition, Output
+from streams.analyse.rows import baseline_rows
 from streams.baselines import BaselineFeed, topic_key
 from streams.clock import Clock
 from streams.metrics import Metrics
@@ -112,9 +113,11 @@ class AnalyseStage:
                     "Windows that were open are lost to the detectors; baselines in force are taken up again.",
                     *tp, position.offset,
                 )  # fmt: skip
-            if raw is None:
-                for baseline in self._feed.known:
-                    analyse.offer(baseline)
+            # Also beside a state: what was published while nobody analysed is in no snapshot, and ingest bins by it.
+            for baseline in self._feed.known:
+                if analyse.offer(baseline):
+                    for rows in baseline_rows(baseline, analyse.offset):
+                        self._send(rows)
             self._open[tp] = _Partition(analyse, position, now, analyse.offset)
         return {}
 

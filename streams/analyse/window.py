@@ -16,6 +16,8 @@ from streams.windows.tallies import Tallies
 Ints = NDArray[np.int64]
 
 
+MIXED: Final = "mixed"
+"""The layout of bins that were cut by the edges of more than one baseline: they cannot be added."""
 _MAX_SAMPLES: Final = 64
 """Samples of a scope, one a pane, that may wait to be merged."""
 
@@ -33,6 +35,8 @@ class Window:
         Counts of categorical features, and of counters.
     samples
         Scope → its row samples, one for each pane.
+    layouts
+        Scope → the baseline by whose edges ingest has binned its panes, or ``MIXED``; none: all are LogHistograms.
     """
 
     def __init__(self, family: Family, start_ms: int, size_ms: int, categories: int) -> None:
@@ -45,6 +49,7 @@ class Window:
         self.counters = Tallies(categories)
         self._sums = Sums()
         self.samples: dict[int, list[Sample]] = {}
+        self.layouts: dict[int, str] = {}
 
     @property
     def end_ms(self) -> int:
@@ -56,6 +61,8 @@ class Window:
         scope = registry.scope(pane.scope)
         self.rows[scope] = self.rows.get(scope, 0) + pane.rows
         self.late[scope] = self.late.get(scope, 0) + pane.late
+        if pane.baseline_id:
+            self._lay_out(scope, pane.baseline_id)
         part = pane.numeric
         if part.names:
             ids = registry.ids(scope, part.names)
@@ -71,12 +78,18 @@ class Window:
         if pane.sample.names and not pane.scope.segment:
             self.samples.setdefault(scope, []).append(_sample(pane))
 
+    def _lay_out(self, scope: int, baseline_id: str) -> None:
+        if self.layouts.setdefault(scope, baseline_id) != baseline_id:
+            self.layouts[scope] = MIXED
+
     def merge(self, other: "Window") -> None:
         """Add a shorter window that lies within; its samples stay behind."""
         for scope, rows in other.rows.items():
             self.rows[scope] = self.rows.get(scope, 0) + rows
         for scope, late in other.late.items():
             self.late[scope] = self.late.get(scope, 0) + late
+        for scope, layout in other.layouts.items():
+            self._lay_out(scope, layout)
         self.texts.merge(other.texts)
         self.counters.merge(other.counters)
         self._sums.merge(other.fold())
@@ -126,6 +139,7 @@ class Window:
             "size_ms": self.size_ms,
             "rows": self.rows,
             "late": self.late,
+            "layouts": self.layouts,
             "texts": self.texts.to_parts(),
             "counters": self.counters.to_parts(),
             "sums": self._sums.to_parts(),
@@ -137,6 +151,7 @@ class Window:
         """The window :meth:`to_parts` was taken of."""
         window = cls(Family(parts["family"]), parts["start_ms"], parts["size_ms"], categories)
         window.rows, window.late = dict(parts["rows"]), dict(parts["late"])
+        window.layouts = dict(parts.get("layouts", {}))
         window.texts = Tallies.from_parts(parts["texts"], categories)
         window.counters = Tallies.from_parts(parts["counters"], categories)
         window._sums = Sums.from_parts(tuple(parts["sums"]))
