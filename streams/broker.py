@@ -1,15 +1,50 @@
 """What stages ask the brokers beside reading and writing: how many partitions a topic has, and where they end."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from typing import Any
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeVar
 
-from confluent_kafka import IsolationLevel, KafkaException
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as ConfluentPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from streams.errors import UnavailableError
 from streams.stage import TopicPartition
+
+T = TypeVar("T")
+
+_AWAY: Final = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)  # noqa: SLF001 - its codes
+_PAUSE_S: Final = 0.2
+
+
+def patiently(ask: Callable[[float], T], timeout_s: float) -> T:
+    """The answer to a question, asked again while the brokers are away.
+
+    librdkafka gives a question up as soon as the connection breaks under it, however long it may wait: a broker that
+    restarts would end every worker that happens to ask it something.
+
+    Parameters
+    ----------
+    ask
+        Asks, given the seconds that are left; blocks.
+    timeout_s
+        How long the answer may take, all tries together.
+
+    Raises
+    ------
+    KafkaException
+        What was raised last, when the time is over; any other error at once.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        left_s = deadline_s - time.monotonic()
+        try:
+            return ask(max(left_s, _PAUSE_S))
+        except KafkaException as error:
+            if error.args[0].code() not in _AWAY or left_s <= _PAUSE_S:
+                raise
+        time.sleep(_PAUSE_S)
 
 
 class BrokerView:
@@ -36,7 +71,9 @@ class BrokerView:
             If no broker answers, or the topic does not exist.
         """
         try:
-            metadata = await asyncio.to_thread(self._admin.list_topics, topic, self._timeout_s)
+            metadata = await asyncio.to_thread(
+                patiently, lambda left_s: self._admin.list_topics(topic, left_s), self._timeout_s
+            )
         except KafkaException as error:
             raise UnavailableError(
                 f"The brokers do not say how many partitions it has: {error.args[0].str()}.", f"topic {topic}",

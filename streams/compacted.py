@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from streams.broker import patiently
 from streams.errors import UnavailableError
 
 _BATCH: Final = 1_000
@@ -83,17 +85,23 @@ class CompactedReader:
         """Start at the beginning; partition → end, of those that hold anything."""
         wanted = self._wanted
         if wanted is None:
-            topics = self._consumer.list_topics(self._topic, self._timeout_s).topics
-            wanted = tuple(topics[self._topic].partitions)
+            metadata = patiently(lambda left_s: self._consumer.list_topics(self._topic, left_s), self._timeout_s)
+            wanted = tuple(metadata.topics[self._topic].partitions)
             if not wanted:
                 raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
         self._consumer.assign([TopicPartition(self._topic, p, OFFSET_BEGINNING) for p in wanted])
         ends = {}
         for partition in wanted:
-            low, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), self._timeout_s)
+            low, high = patiently(partial(self._bounds, partition), self._timeout_s)
             if high > low:
                 ends[partition] = high
         return ends
+
+    def _bounds(self, partition: int, timeout_s: float) -> tuple[int, int]:
+        found = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout_s)
+        if found is None:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 - librdkafka's own code
+        return found
 
     def _messages(self, timeout_s: float) -> Iterator[Message]:
         for message in self._consumer.consume(_BATCH, timeout_s):
