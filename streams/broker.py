@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as ConfluentPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # it is, for all but mypy
 
 from streams.errors import UnavailableError
 from streams.stage import TopicPartition
@@ -89,8 +89,8 @@ class BrokerView:
         wanted = list(partitions)
         if not wanted:
             return {}
-        firsts = await self._offsets(wanted, OffsetSpec.earliest())
-        ends = await self._offsets(wanted, OffsetSpec.latest())
+        firsts = await self._offsets(wanted, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        ends = await self._offsets(wanted, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         return {tp: (firsts[tp], ends[tp]) for tp in wanted if tp in firsts and tp in ends}
 
     async def _offsets(self, wanted: Iterable[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, int]:
