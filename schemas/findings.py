@@ -80,7 +80,7 @@ class Finding(msgspec.Struct, frozen=True, tag="finding"):
 
 
 class Progress(msgspec.Struct, frozen=True, tag="progress"):
-    """Event time through which a family's panes of a partition have been analysed: it resolves alerts without a clock."""
+    """Event time through which a family's panes of a partition are analysed: it resolves alerts without a clock."""
 
     source_partition: int
     through_ms: int

@@ -19,7 +19,8 @@ _WINDOW = ("window_s", "start_ms", "part", "version")
 TABLES: Final[dict[str, tuple[str, ...]]] = {
     # one row per scope and window: how many events, how many came late
     "volumes": (*_SCOPE, *_WINDOW, "rows", "late"),
-    # one row per numeric quantity; bins/counts are the histogram's cells; layout "" is a LogHistogram, else a baseline's id
+    # one row per numeric quantity; bins/counts are the histogram's cells; layout is "" for a LogHistogram, else a
+    # baseline's id
     "numerics": (
         *_SCOPE, "quantity", *_WINDOW, "rows", "count", "mean", "m2", "min", "max", "layout", "bins", "counts",
     ),

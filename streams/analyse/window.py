@@ -69,7 +69,9 @@ class Window:
             stats = column(part.stats, np.float64).reshape(-1, STATS).astype(np.float64)
             per_series = column(part.cells, np.int32)
             binned = column(part.binned, np.uint8).astype(bool)
-            keys = cell.encode(np.repeat(ids, per_series), column(part.bins, np.int16), np.repeat(binned, per_series))
+            keys = cell.encode(
+                np.repeat(ids, per_series), column(part.bins, np.int16), binned=np.repeat(binned, per_series)
+            )
             self._sums.add(ids, stats, keys, column(part.counts, np.uint32).astype(np.int64))
         for parts, tallies in ((pane.categories, self.texts), (pane.counters, self.counters)):
             for counted in parts:

@@ -186,8 +186,8 @@ class PartitionIngest:
     def plan_idle(self) -> Commit | None:
         """What to commit **before** an idle close takes effect; None when there is nothing to close.
 
-        The close is a watermark beyond every open pane from the current offset on. Once that is durable, every later life
-        decides the same about the events that follow.
+        The close is a watermark beyond every open pane from the current offset on. Once that is durable, every later
+        life decides the same about the events that follow.
         """
         now = self.commit()
         # One idle close at a time: an earlier one is forgotten only once nothing before it will be read again.

@@ -96,7 +96,7 @@ class IngestStage:
 
     name = "ingest"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what a stage is made of; put together in build.py
         self, topics: IngestTopics, times: IngestTimes, pane_limits: PaneLimits, decode_limits: Limits,
         producer: Sender, brokers: Brokers, feed: BaselineFeed, metrics: Metrics, clock: Clock,
     ) -> None:  # fmt: skip

@@ -18,7 +18,7 @@ LOG_ZERO: Final = 32768
 BINNED_BASE: Final = 65000
 
 
-def encode(series: Ints, bins: NDArray[np.integer], binned: NDArray[np.bool_] | bool) -> Ints:
+def encode(series: Ints, bins: NDArray[np.integer], *, binned: NDArray[np.bool_] | bool) -> Ints:
     """Cells int64[n] of bins int[n] in series int64[n]; ``binned`` tells a baseline's bins from a LogHistogram's."""
     offset: Ints | int = (
         np.where(binned, BINNED_BASE, LOG_ZERO)

@@ -21,7 +21,7 @@ _MIN_ROWS: Final = 16
 
 
 def row_hash(partition: int, offset: Ints, index: Ints) -> Hashes:
-    """Hashes uint64[n] of events at offsets int64[n] and places int64[n]: splitmix64's finaliser (Steele et al., 2014)."""
+    """Hashes uint64[n] of events at offsets and places int64[n]: splitmix64's finaliser (Steele et al., 2014)."""
     z = offset.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     z += index.astype(np.uint64) * np.uint64(0xD1B54A32D192ED03) + np.uint64(
         (partition + 1) * 0x8CB92BA72F3D8DD7 % 2**64
