@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -12,6 +13,7 @@ from schemas.panes import CategoryPart, NumericPart, Pane, SamplePart
 from schemas.scopes import Family
 from streams.binnings import FEATURE_PREFIX, Binning, BinningIndex
 from streams.ingest.blocks import Groups, add_matrix, cell_codes
+from streams.ingest.numbering import SeriesNumbers
 from streams.ingest.pending import Rows, Texts, coded
 from streams.ingest.scoping import PaneLimits, Scoping
 from streams.windows import cells as cell
@@ -65,10 +67,8 @@ class OpenPane:
         self, key: PaneKey, first_offset: int, watermark_ms: int, limits: PaneLimits, binnings: BinningIndex
     ) -> None:
         self.key = key
-        self.first_offset = first_offset
-        self.watermark_ms = watermark_ms
-        self._limits = limits
-        self._index = binnings
+        self.first_offset, self.watermark_ms = first_offset, watermark_ms
+        self._limits, self._index = limits, binnings
         self._scoping = Scoping(key.family, limits)
         self._rows = np.zeros(16, np.int64)
         self._late = np.zeros(16, np.int64)
@@ -76,12 +76,7 @@ class OpenPane:
         self._texts = Tallies(limits.categories)
         self._counters = Tallies(limits.categories)
         self._samples = SampleBuffer(limits.sample_rows, limits.sample_bytes)
-        self._names: list[str] = []
-        self._scope_of_series: list[int] = []
-        self._series: dict[tuple[int, str], int] = {}
-        self._series_of_names: dict[tuple[int, tuple[str, ...]], Ints] = {}
-        self._features: dict[int, int] = {}
-        self._prefixed: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._numbers = SeriesNumbers(limits.features)
         self._pending: dict[tuple[str, ...], Rows] = {}
         self._pending_texts: dict[str, Texts] = {}
         self._pending_bytes = 0
@@ -99,7 +94,8 @@ class OpenPane:
         places = np.flatnonzero(mask)
         combination = np.full(len(mask), -1, np.int64)
         combination[places] = self._combinations(columns, places)
-        self._count(self._rows_of(), combination[places])
+        self._grow()
+        self._count(self._rows, combination[places])
         self._rows[self._invalid] += len(places)
         featured = np.zeros(len(mask), bool)
         for block in columns.blocks:
@@ -115,37 +111,36 @@ class OpenPane:
     def add_late(self, columns: EventColumns, mask: Bools) -> None:
         """Count events that came after their own pane was over."""
         combination = self._combinations(columns, np.flatnonzero(mask))
-        self._count(self._late_of(), combination)
+        self._grow()
+        self._count(self._late, combination)
 
     def add_invalid(self, reason: str, events: int) -> None:
         """Count events that could not be decoded."""
-        self._rows_of()[self._invalid] += events
-        self._counters.add(self._id(self._invalid, "reason"), reason, events)
+        self._rows[self._invalid] += events
+        self._counters.add(self._numbers.of(self._invalid, "reason"), reason, events)
 
     def panes(self) -> Iterator[Pane]:
         """One message per scope, in the order in which the scopes came."""
         self._sum_up()
         folded = self._sums.fold()
-        parts = _Parts(folded, np.array(self._scope_of_series, np.int64), self._names, len(self._scoping))
+        parts = _Parts(folded, np.array(self._numbers.scope_of, np.int64), self._numbers.names, len(self._scoping))
         samples = self._samples.take()
-        texts = self._by_scope(self._texts)
-        counters = self._by_scope(self._counters)
-        rows, late = self._rows_of(), self._late_of()
-        for number, scope in enumerate(self._scoping.scopes):
+        texts = _by_scope(self._texts, self._numbers)
+        for scope, features in self._numbers.capped.items():
+            self._counters.add(self._numbers.of(scope, CAPPED), "features", features)
+        counters = _by_scope(self._counters, self._numbers)
+        rows, late = self._rows, self._late
+        for number, who in enumerate(self._scoping.scopes):
             binning = self._binnings.get(number)
             yield Pane(
-                scope,
-                self.key.start_ms,
-                self.key.size_ms,
-                self.key.topic,
-                self.key.partition,
-                binning.baseline_id if binning else "",
-                int(rows[number]),
-                int(late[number]),
-                parts.numeric(number),
-                tuple(texts.get(number, ())),
-                tuple(counters.get(number, ())),
-                _sample_part(samples.get(number)),
+                *(who, self.key.start_ms, self.key.size_ms, self.key.topic, self.key.partition),
+                baseline_id=binning.baseline_id if binning else "",
+                rows=int(rows[number]),
+                late=int(late[number]),
+                numeric=parts.numeric(number),
+                categories=tuple(texts.get(number, ())),
+                counters=tuple(counters.get(number, ())),
+                sample=_sample_part(samples.get(number)),
             )
 
     # -- adding ------------------------------------------------------------------------------------------------------
@@ -168,7 +163,7 @@ class OpenPane:
         rows, values = block.rows, block.values
         if not inside.all():
             rows, values = rows[inside], values[:, inside]
-        names = self._features_named(block.names)
+        names = _features_named(block.names)
         self._hold(names, values, columns, rows, combination, hashes)
         for feature, (places, texts) in block.texts.items():
             keep = inside[places]
@@ -214,7 +209,7 @@ class OpenPane:
             known[number] = 1
             for scope in levels[:, number].tolist():
                 if scope >= 0:
-                    self._series_ids(scope, names)
+                    self._numbers.of_all(scope, names)
 
     # -- summing -----------------------------------------------------------------------------------------------------
 
@@ -243,7 +238,7 @@ class OpenPane:
         def codes_of(values: Floats, valid: Bools, group: Ints) -> Ints:
             return cell_codes(values, valid, names, binnings, place[group], self._index)
 
-        add_matrix(self._sums, values, groups, levels, names, self._series_ids, codes_of)
+        add_matrix(self._sums, values, groups, levels, names, self._numbers.of_all, codes_of)
         if self._limits.sample_rows:
             whole, hashes = self._scoping.levels[0][combination], np.concatenate(rows.hash)
             at = self._samples.lowest(whole, hashes, len(self._scoping), len(names))
@@ -254,7 +249,11 @@ class OpenPane:
     def _text_series(self, scope: int, name: str) -> int:
         if scope < 0:
             return -1
-        return int(self._series_ids(scope, (name,))[0]) if name.startswith(FEATURE_PREFIX) else self._id(scope, name)
+        return (
+            int(self._numbers.of_all(scope, (name,))[0])
+            if name.startswith(FEATURE_PREFIX)
+            else self._numbers.of(scope, name)
+        )
 
     # -- numbers -----------------------------------------------------------------------------------------------------
 
@@ -265,49 +264,22 @@ class OpenPane:
             inside = scopes >= 0
             np.add.at(totals, scopes[inside], counts[present[inside]])
 
-    def _rows_of(self) -> Ints:
+    def _grow(self) -> None:
         self._rows = _grown(self._rows, len(self._scoping))
-        return self._rows
-
-    def _late_of(self) -> Ints:
         self._late = _grown(self._late, len(self._scoping))
-        return self._late
 
-    def _features_named(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        prefixed = self._prefixed.get(names)
-        if prefixed is None:
-            prefixed = self._prefixed[names] = tuple(FEATURE_PREFIX + name for name in names)
-        return prefixed
 
-    def _series_ids(self, scope: int, names: tuple[str, ...]) -> Ints:
-        known = self._series_of_names.get((scope, names))
-        if known is None:
-            known = np.array([self._id_under_cap(scope, name) for name in names], np.int64)
-            self._series_of_names[scope, names] = known
-        return known
+@lru_cache(maxsize=1024)
+def _features_named(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(FEATURE_PREFIX + name for name in names)
 
-    def _id_under_cap(self, scope: int, name: str) -> int:
-        if name.startswith(FEATURE_PREFIX) and (scope, name) not in self._series:
-            if self._features.get(scope, 0) >= self._limits.features:
-                self._counters.add(self._id(scope, CAPPED), "features", 1)
-                return -1
-            self._features[scope] = self._features.get(scope, 0) + 1
-        return self._id(scope, name)
 
-    def _id(self, scope: int, name: str) -> int:
-        number = self._series.get((scope, name))
-        if number is None:
-            number = self._series[scope, name] = len(self._names)
-            self._names.append(name)
-            self._scope_of_series.append(scope)
-        return number
-
-    def _by_scope(self, tallies: Tallies) -> dict[int, list[CategoryPart]]:
-        parts: dict[int, list[CategoryPart]] = {}
-        for series, counts in tallies.items():
-            part = CategoryPart(self._names[series], tuple(counts), tuple(counts.values()))
-            parts.setdefault(self._scope_of_series[series], []).append(part)
-        return parts
+def _by_scope(tallies: Tallies, numbers: SeriesNumbers) -> dict[int, list[CategoryPart]]:
+    parts: dict[int, list[CategoryPart]] = {}
+    for series, counts in tallies.items():
+        part = CategoryPart(numbers.names[series], tuple(counts), tuple(counts.values()))
+        parts.setdefault(numbers.scope_of[series], []).append(part)
+    return parts
 
 
 def _grown(array: Ints, size: int) -> Ints:
