@@ -11,6 +11,7 @@ LOCAL_STAMP := .venv/.local-set-up
 LOCAL_SETUP := $(wildcard deploy/local/setup.sh)
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
+BENCH_ARGS ?=
 PYTHON ?=
 
 .PHONY: help setup test unit lint format demo bench ci docs clean
@@ -49,8 +50,8 @@ format: $(PYTHON_STAMP) ## let ruff rewrite what it can
 demo: setup ## two minutes: everything started, faults injected, alerts scored
 	$(BIN)/halcyon demo $(DEMO_ARGS)
 
-bench: setup ## ingest against stock Faust and against the ceiling
-	$(BIN)/python -m pytest -m bench -s tests/bench $(PYTEST_ARGS)
+bench: setup ## speed, timeliness and memory, and whether they are as promised (BENCH_ARGS="throughput cost")
+	$(BIN)/python -m tests.bench $(BENCH_ARGS)
 
 ci: ## what runs on every change
 	.ci/run

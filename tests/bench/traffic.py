@@ -47,7 +47,6 @@ class Traffic:
         at = np.arange(first, first + count)
         who = rng.integers(self.models * self.versions, size=count)
         wide = rng.standard_normal((self.features, count))
-        hexes = rng.integers(2**62, size=count)
         return {
             "event_id": [f"01J9ZQ4T6W-{i:012d}" for i in at.tolist()],
             "ts_ms": self.start_ms + (at * (1000 / self.rate_per_s)).astype(np.int64),
@@ -59,12 +58,11 @@ class Traffic:
             "score": np.round(rng.beta(1.2, 9.0, count), 6),
             "decision": np.where(rng.random(count) < 0.1, "deny", "approve").tolist(),
             "features": {f"feature_{i}": np.round(100 + 15 * row, 4) for i, row in enumerate(wide)},
-            "trace_id": [f"4bf92f3577b34da6{i:016x}" for i in hexes.tolist()],
         }
 
-    def json(self, first: int, count: int) -> list[bytes]:
-        """The same events, one JSON message each."""
-        return [_encode(event) for event in rows(self.columns(first, count))]
+    def json(self, first: int, count: int, **changes: Any) -> list[bytes]:
+        """The same events, one JSON message each; ``changes`` replace columns."""
+        return [_encode(event) for event in rows(self.columns(first, count) | changes)]
 
     def arrow(self, first: int, count: int) -> bytes:
         """The same events in one Arrow IPC stream."""

@@ -1,0 +1,196 @@
+"""What is compared, each in a process of its own.
+
+``python -m tests.bench.contenders NAME BOOTSTRAP PREFIX EVENTS RUN``
+prints one line of JSON: events, and the wall and CPU seconds between having its partitions and having processed so
+many events; and the most memory it ever took. What it costs to start is left out.
+"""
+
+import asyncio
+import collections
+import json
+import logging
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from streams.config import Settings
+
+PARTITIONS: Final = 8
+
+
+def _peak_mb() -> float:
+    """The most memory that was resident; what ``getrusage`` says has the parent's in it."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024 / 1e6
+
+
+@dataclass(slots=True)
+class Meter:
+    """Wall and CPU time from :meth:`start` until so many events were processed."""
+
+    wanted: int
+    events: int = 0
+    began_wall_s: float = 0.0
+    began_cpu_s: float = 0.0
+
+    def start(self) -> None:
+        """Begin, if nobody has."""
+        if not self.began_wall_s:
+            self.began_wall_s, self.began_cpu_s = time.monotonic(), time.process_time()
+
+    def add(self, events: int) -> bool:
+        """Count events; true when that is enough, and then it has been told."""
+        before = self.events
+        self.events += events
+        if before < self.wanted <= self.events:
+            wall, cpu = time.monotonic() - self.began_wall_s, time.process_time() - self.began_cpu_s
+            rss = _peak_mb()
+            told = {"events": self.events, "wall_s": wall, "cpu_s": cpu, "rss_mb": rss}
+            print(json.dumps(told), flush=True)  # noqa: T201 - read by the parent
+            return True
+        return False
+
+
+def settings(bootstrap: str, prefix: str, run: str = "") -> Settings:
+    """Halcyon's defaults, on these topics, in consumer groups of its own."""
+    return Settings.model_validate(
+        {
+            "kafka": {"bootstrap_servers": bootstrap, "topic_prefix": prefix, "client_id": f"bench-{run}"},
+            "topics": {"partitions": PARTITIONS},
+            "web": {"port": 0},
+            "logging": {"level": "warning"},
+        }
+    )
+
+
+def ceiling(bootstrap: str, prefix: str, meter: Meter, run: str) -> None:
+    """Fetch and parse, and nothing else: what no Python consumer of these messages can beat."""
+    import msgspec
+    from aiokafka import AIOKafkaConsumer, TopicPartition
+
+    from schemas.predictions import Prediction
+
+    decode = msgspec.json.Decoder(Prediction).decode
+
+    async def main() -> None:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap, isolation_level="read_committed", fetch_max_wait_ms=250
+        )
+        consumer.assign([TopicPartition(prefix + "predictions", partition) for partition in range(PARTITIONS)])
+        await consumer.start()
+        await consumer.seek_to_beginning()
+        meter.start()
+        while True:
+            for records in (await consumer.getmany(timeout_ms=1_000)).values():
+                parsed = [decode(record.value) for record in records]
+                if meter.add(len(parsed)):
+                    await consumer.stop()
+                    return
+
+    asyncio.run(main())
+
+
+def halcyon(bootstrap: str, prefix: str, meter: Meter, run: str) -> None:
+    """The ingest worker, whole: transport, decoding, panes produced and acknowledged, commits, metrics, health page."""
+    from streams.ingest.stage import IngestStage
+    from streams.worker import run_worker
+
+    assigned, tell = IngestStage.assigned, IngestStage._tell
+
+    async def noting_start(self: IngestStage, partitions: Any) -> Any:
+        starts = await assigned(self, partitions)
+        meter.start()
+        return starts
+
+    def counting(self: IngestStage, batch: Any, part: Any, decoded: Any, began: float) -> None:
+        tell(self, batch, part, decoded, began)
+        if decoded.dead:
+            raise SystemExit(f"a message was refused: {decoded.dead[0].message}")
+        if meter.add(len(decoded.columns)):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    IngestStage.assigned, IngestStage._tell = noting_start, counting  # type: ignore[method-assign]
+    profiled(lambda: run_worker(settings(bootstrap, prefix, run), ["ingest"]))
+
+
+def faust_table(bootstrap: str, prefix: str, meter: Meter, run: str) -> None:
+    """A stock agent as Faust's documentation writes one: a typed record per event, what is counted in a table."""
+    _faust(bootstrap, prefix, meter, run, durable=True)
+
+
+def faust_memory(bootstrap: str, prefix: str, meter: Meter, run: str) -> None:
+    """The same with its histograms in plain memory: a restart forgets what it has committed."""
+    _faust(bootstrap, prefix, meter, run, durable=False)
+
+
+def _faust(bootstrap: str, prefix: str, meter: Meter, run: str, *, durable: bool) -> None:
+    import faust as stock
+
+    class Prediction(stock.Record, serializer="json"):
+        event_id: str
+        ts_ms: int
+        model: str
+        model_version: str
+        segment: dict[str, str]
+        latency_ms: float
+        status: str
+        score: float
+        decision: str
+        features: dict[str, float]
+
+    app = stock.App(f"stock-{run}", broker=f"kafka://{bootstrap}", web_enabled=False, topic_disable_leader=True)
+    topic = app.topic(prefix + "predictions", value_type=Prediction)
+    kept: Any = app.Table(f"latency-{run}", default=int, partitions=PARTITIONS) if durable else collections.Counter()
+
+    @app.agent(topic)
+    async def count(predictions: Any) -> None:
+        async for prediction in predictions:
+            meter.start()
+            kept[f"{prediction.model}/{int(prediction.latency_ms)}"] += 1
+            if meter.add(1):
+                os._exit(0)
+
+    stock.Worker(app, loglevel="ERROR", quiet=True, redirect_stdouts=False).execute_from_commandline()
+
+
+def profiled(work: Callable[[], Any]) -> None:
+    """Run, under a profiler when ``HALCYON_BENCH_PROFILE`` names a file."""
+    path = os.environ.get("HALCYON_BENCH_PROFILE")
+    if not path:
+        work()
+        return
+    import cProfile
+
+    profiler = cProfile.Profile()
+    try:
+        profiler.runcall(work)
+    finally:
+        profiler.dump_stats(path)
+
+
+CONTENDERS: Final[dict[str, Callable[[str, str, Meter, str], None]]] = {
+    "ceiling": ceiling,
+    "halcyon": halcyon,
+    "faust_table": faust_table,
+    "faust_memory": faust_memory,
+}
+
+
+def main() -> None:
+    """Run one contender."""
+    name, bootstrap, prefix, events, run = sys.argv[1:]
+    logging.basicConfig(level=logging.ERROR)
+    CONTENDERS[name](bootstrap, prefix, Meter(int(events)), run)
+
+
+if __name__ == "__main__":
+    main()
