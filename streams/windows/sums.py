@@ -21,6 +21,8 @@ STATS: Final = 5
 """Columns of ``stats``: count, mean, m2, min, max (``schemas.panes.STAT_COLUMNS``)."""
 
 _COMPACT_MIN: Final = 65_536
+_CELLS_MAX: Final = 131_072
+"""Cells that wait to be folded in: 2 MB, and a quarter of what is there already."""
 
 
 def group_starts(sorted_ids: Ints) -> Ints:
@@ -49,6 +51,24 @@ def merge_cells(keys: Ints, counts: Ints) -> tuple[Ints, Ints]:
     return keys[starts], np.add.reduceat(counts[order], starts)
 
 
+def insert_cells(keys: Ints, counts: Ints, more_keys: Ints, more_counts: Ints) -> tuple[Ints, Ints]:
+    """Both sets of cells together, each with distinct keys in ascending order; the arguments stay as they are.
+
+    What is already there is not sorted again: that would take three times its memory, for a moment, again and again.
+    """
+    if not len(keys):
+        return more_keys, more_counts
+    place = np.searchsorted(keys, more_keys)
+    known = keys[np.minimum(place, len(keys) - 1)] == more_keys
+    counts = counts.copy()
+    counts[place[known]] += more_counts[known]
+    new = ~known
+    if new.any():
+        keys = np.insert(keys, place[new], more_keys[new])
+        counts = np.insert(counts, place[new], more_counts[new])
+    return keys, counts
+
+
 @dataclass(frozen=True, slots=True)
 class Folded:
     """Sums folded together: ``ids`` int64[n] ascending, ``stats`` float64[n, 5]; ``keys`` ascending, ``counts``."""
@@ -66,19 +86,21 @@ class Folded:
         return Folded(self.ids[rows], self.stats[rows], self.keys[cells], self.counts[cells])
 
 
+EMPTY_CELLS: Final = (np.empty(0, np.int64), np.empty(0, np.int64))
 EMPTY: Final = Folded(np.empty(0, np.int64), np.empty((0, STATS)), np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 class Sums:
     """A growing sum over series. Memory follows the distinct cells, not the number of events."""
 
-    __slots__ = ("_cells", "_pending_cells", "_pending_stats", "_stats")
+    __slots__ = ("_cells", "_folded", "_pending_cells", "_pending_stats", "_stats")
 
     def __init__(self) -> None:
         self._stats: list[tuple[Ints, Floats]] = []
         self._cells: list[tuple[Ints, Ints]] = []
         self._pending_stats = 0
         self._pending_cells = 0
+        self._folded = False  # whether the first chunk of cells is ascending and without repetition
 
     def add(self, ids: Ints, stats: Floats, keys: Ints, counts: Ints) -> None:
         """Add rows (ids int64[n], stats float64[n, 5]) and cells (keys int64[h], counts int64[h]), in any order."""
@@ -90,7 +112,7 @@ class Sums:
             self._pending_cells += len(keys)
         if self._pending_stats > max(_COMPACT_MIN, 2 * len(self._stats[0][0]) if self._stats else 0):
             self._fold_stats()
-        if self._pending_cells > max(_COMPACT_MIN, 2 * len(self._cells[0][0]) if self._cells else 0):
+        if self._pending_cells > _CELLS_MAX + (len(self._cells[0][0]) >> 2 if self._folded else 0):
             self._fold_cells()
 
     def merge(self, other: Folded) -> None:
@@ -111,12 +133,12 @@ class Sums:
         """Put other cells in the place of those of the series in ``drop``."""
         old_keys, old_counts = self._fold_cells()
         keep = ~np.isin(cell.series_of(old_keys), np.fromiter(drop, np.int64))
-        self._cells = [(old_keys[keep], old_counts[keep])]
+        self._cells, self._folded = [(old_keys[keep], old_counts[keep])], True
         self.add(EMPTY.ids, EMPTY.stats, keys, counts)
 
     def clear(self) -> None:
         """Forget everything."""
-        self._stats, self._cells = [], []
+        self._stats, self._cells, self._folded = [], [], False
         self._pending_stats = self._pending_cells = 0
 
     def to_parts(self) -> tuple[bytes, bytes, bytes, bytes]:
@@ -155,14 +177,11 @@ class Sums:
     def _fold_cells(self) -> tuple[Ints, Ints]:
         if not self._cells:
             return EMPTY.keys, EMPTY.counts
-        keys, counts = (
-            self._cells[0]
-            if len(self._cells) == 1
-            else (
-                np.concatenate([k for k, _ in self._cells]),
-                np.concatenate([c for _, c in self._cells]),
-            )
-        )
-        folded = merge_cells(keys, counts)
-        self._cells, self._pending_cells = [folded], 0
-        return folded
+        base, *rest = self._cells
+        if not self._folded:
+            base, rest = EMPTY_CELLS, self._cells
+        if rest:
+            more = merge_cells(np.concatenate([k for k, _ in rest]), np.concatenate([c for _, c in rest]))
+            base = insert_cells(*base, *more)
+        self._cells, self._pending_cells, self._folded = [base], 0, True
+        return base
