@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -22,10 +23,16 @@ def event_key(
     model: str, version: str, segments: Iterable[tuple[str, object]], limits: Limits
 ) -> tuple[EventKey, Cuts]:
     """The canonical key: null segments are left out, values are texts, what is over a limit is cut."""
-    given = [(name, value) for name, value in segments if value is not None]
-    kept = [(name, as_text(value)) for name, value in given if len(name) <= limits.max_text_chars]
-    kept = kept[: limits.max_segments]
-    width = limits.max_text_chars
+    given = tuple([(name, as_text(value)) for name, value in segments if value is not None])
+    return _cut(model, version, given, limits.max_segments, limits.max_text_chars)
+
+
+@lru_cache(maxsize=16_384)
+def _cut(
+    model: str, version: str, given: tuple[tuple[str, str], ...], max_segments: int, width: int
+) -> tuple[EventKey, Cuts]:
+    """Remembered: a serving stack says the same few things again and again, and one object per key is found by it."""
+    kept = [(name, value) for name, value in given if len(name) <= width][:max_segments]
     long = max(len(text) for text in (model, version, *(value for _, value in kept))) > width
     pairs = tuple(sorted((name, value[:width]) for name, value in kept))
     return EventKey(model[:width], version[:width], pairs), Cuts(len(kept) < len(given), long)
