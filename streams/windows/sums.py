@@ -21,6 +21,7 @@ STATS: Final = 5
 """Columns of ``stats``: count, mean, m2, min, max (``schemas.panes.STAT_COLUMNS``)."""
 
 _COMPACT_MIN: Final = 65_536
+_SMALL_COUNT: Final = 2**31
 _CELLS_MAX: Final = 131_072
 """Cells that wait to be folded in: 2 MB, and a quarter of what is there already."""
 
@@ -86,7 +87,7 @@ class Folded:
         return Folded(self.ids[rows], self.stats[rows], self.keys[cells], self.counts[cells])
 
 
-EMPTY_CELLS: Final = (np.empty(0, np.int64), np.empty(0, np.int64))
+EMPTY_CELLS: Final[tuple[Ints, NDArray[np.integer]]] = (np.empty(0, np.int64), np.empty(0, np.int64))
 EMPTY: Final = Folded(np.empty(0, np.int64), np.empty((0, STATS)), np.empty(0, np.int64), np.empty(0, np.int64))
 
 
@@ -97,7 +98,7 @@ class Sums:
 
     def __init__(self) -> None:
         self._stats: list[tuple[Ints, Floats]] = []
-        self._cells: list[tuple[Ints, Ints]] = []
+        self._cells: list[tuple[Ints, NDArray[np.integer]]] = []
         self._pending_stats = 0
         self._pending_cells = 0
         self._folded = False  # whether the first chunk of cells is ascending and without repetition
@@ -177,11 +178,12 @@ class Sums:
     def _fold_cells(self) -> tuple[Ints, Ints]:
         if not self._cells:
             return EMPTY.keys, EMPTY.counts
-        base, *rest = self._cells
-        if not self._folded:
-            base, rest = EMPTY_CELLS, self._cells
+        (keys, old), *rest = self._cells if self._folded else [EMPTY_CELLS, *self._cells]
+        counts: Ints = old.astype(np.int64)
         if rest:
             more = merge_cells(np.concatenate([k for k, _ in rest]), np.concatenate([c for _, c in rest]))
-            base = insert_cells(*base, *more)
-        self._cells, self._pending_cells, self._folded = [base], 0, True
-        return base
+            keys, counts = insert_cells(keys, counts, *more)
+        # They stay for an hour, and four bytes of eight hold nearly every count.
+        kept = counts.astype(np.uint32) if not len(counts) or int(counts.max()) <= _SMALL_COUNT else counts
+        self._cells, self._pending_cells, self._folded = [(keys, kept)], 0, True
+        return keys, counts

@@ -36,6 +36,7 @@ class Cost:
 
 def measure() -> list[Cost]:
     """All sizes in both encodings."""
+    _measure("JSON", Traffic())  # the first is slow: everything is cold
     return [
         _measure(encoding, Traffic(models=models, rate_per_s=RATE_PER_S))
         for models in MODELS

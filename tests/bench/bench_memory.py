@@ -35,9 +35,9 @@ FEATURES: Final = 50
 PARTITIONS: Final = 4
 RATE_PER_S: Final = 2_000.0
 SPEED: Final = 4.0
-SECONDS: Final = 110.0
+SECONDS: Final = 160.0
 BOUND_MB: Final = 400.0
-SLOPE_MB_PER_MIN: Final = 10.0
+SLOPE_MB_PER_MIN: Final = 5.0
 STAGES: Final = ("ingest", "analyse")
 SETTINGS: Final = {
     "topics": {"partitions": PARTITIONS},
@@ -61,9 +61,9 @@ class Memory:
 
     @property
     def slope_mb_per_min(self) -> float:
-        """Growth over the second half."""
+        """Growth over the second half, by the minute of event time."""
         half = len(self.at_s) // 2
-        return float(np.polyfit(self.at_s[half:], self.rss_mb[half:], 1)[0] * 60)
+        return float(np.polyfit(self.at_s[half:], self.rss_mb[half:], 1)[0] * 60 / SPEED)
 
     def promises(self) -> list[Promise]:
         """What is promised of it."""

@@ -78,7 +78,9 @@ def timeliness_table(found: Timeliness) -> Table:
 
 def memory_table(found: Sequence[Memory]) -> Table:
     """Peaks and growth."""
-    table = _table("resident memory, MB", "worker", "peak", "at the end", "growth in the second half, MB/min")
+    table = _table(
+        "resident memory, MB", "worker", "peak", "at the end", "growth in the second half, MB per minute of event time"
+    )
     for memory in found:
         last, slope = memory.rss_mb[-1], memory.slope_mb_per_min
         table.add_row(memory.stage, f"{memory.peak_mb:.0f}", f"{last:.0f}", f"{slope:+.1f}")
