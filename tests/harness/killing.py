@@ -5,8 +5,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from tests.harness.workers import Worker
+
+_LEAD_S: Final = 6.0
+"""A partition that nothing was ever read of counts as idle, and is not waited for; every one is read from by then."""
 
 
 @dataclass
@@ -16,7 +20,7 @@ class Reaper:
     Parameters
     ----------
     workers
-        By stage; all running.
+        By name; all running.
     rng
         Chooses moments and victims.
     """
@@ -29,25 +33,25 @@ class Reaper:
     _down: dict[str, tuple[float, str]] = field(default_factory=dict)
     _armed: dict[str, str] = field(default_factory=dict)
 
-    def kill(self, stage: str, step: str = "", nth: int = 1) -> None:
+    def kill(self, name: str, step: str = "", nth: int = 1) -> None:
         """SIGKILL now, and a new life; with ``step``, one that kills itself there."""
-        worker = self.workers[stage]
+        worker = self.workers[name]
         if worker.alive:
             worker.kill()
-            self._count(stage, "at random")
+            self._count(name, "at random")
         else:
-            self._bury(stage)
-        self._start(stage, step, nth)
+            self._bury(name)
+        self._start(name, step, nth)
 
     def watch(self) -> None:
         """Start again who has died at its step; note who has recovered."""
-        for stage, worker in self.workers.items():
+        for name, worker in self.workers.items():
             if not worker.alive:
-                self._bury(stage)
-                self._start(stage)
-            elif stage in self._down and worker.is_ready():
-                died_s, how = self._down.pop(stage)
-                self.recoveries_s.append((f"{stage} {how}", time.monotonic() - died_s))
+                self._bury(name)
+                self._start(name)
+            elif name in self._down and worker.is_ready():
+                died_s, how = self._down.pop(name)
+                self.recoveries_s.append((f"{name} {how}", time.monotonic() - died_s))
 
     def run(self, plan: Mapping[str, str], kills: int, span_s: float, over: Callable[[], bool]) -> None:
         """Kill at random moments of ``span_s``; then watch until ``over``.
@@ -55,22 +59,22 @@ class Reaper:
         Parameters
         ----------
         plan
-            Stage → step. Every stage is killed early, and the life after that ends at the step, by itself.
+            Worker → step. Every worker is killed early; its next life ends by itself at the step, if one is named.
         kills
             From outside, beside those at steps.
         """
         first, began = self.rng.sample(list(plan), len(plan)), time.monotonic()
-        early = sorted(self.rng.uniform(0, span_s / 3) for _ in first)
-        rest = sorted(self.rng.uniform(0, span_s) for _ in range(kills - len(first)))
+        early = sorted(self.rng.uniform(_LEAD_S, span_s / 3) for _ in first)
+        rest = sorted(self.rng.uniform(_LEAD_S, span_s) for _ in range(kills - len(first)))
         moments = sorted([*zip(early, first, strict=True), *((at_s, "") for at_s in rest)])
-        for at_s, stage in moments:
+        for at_s, name in moments:
             while time.monotonic() - began < at_s:
                 self.watch()
                 time.sleep(0.05)
             # Who is to die at a step is left alone until it has come there.
-            free = [name for name in plan if name not in self._armed]
-            if stage:
-                self.kill(stage, plan[stage])
+            free = [other for other in plan if other not in self._armed]
+            if name:
+                self.kill(name, plan[name])
             elif free:
                 self.kill(self.rng.choice(free))
         while not over():
@@ -78,11 +82,12 @@ class Reaper:
             time.sleep(0.05)
 
     def settle(self, timeout_s: float = 120.0) -> None:
-        """Wait until every worker holds its partitions."""
+        """Wait until every worker has died where it was to die, and holds its partitions again."""
         deadline = time.monotonic() + timeout_s
-        while self._down:
+        while self._down or self._armed:
             self.watch()
-            assert time.monotonic() < deadline, f"not ready again: {self._down}"
+            in_time = time.monotonic() < deadline
+            assert in_time, f"not ready again: {self._down}; never came to their step: {self._armed}"
             time.sleep(0.05)
 
     def report(self) -> str:
@@ -92,21 +97,21 @@ class Reaper:
         kills = f"{sum(self.kills.values())} kills {dict(self.kills)}, at steps: {self.at_steps}"
         return f"{kills}; ready again after {spread}"
 
-    def _start(self, stage: str, step: str = "", nth: int = 1) -> None:
-        self.workers[stage].start(step, nth)
+    def _start(self, name: str, step: str = "", nth: int = 1) -> None:
+        self.workers[name].start(step, nth)
         if step:
-            self._armed[stage] = step
+            self._armed[name] = step
 
-    def _bury(self, stage: str) -> None:
+    def _bury(self, name: str) -> None:
         """Only who was to die at a step may be found dead."""
-        worker, step = self.workers[stage], self._armed.pop(stage, "")
+        worker, step = self.workers[name], self._armed.pop(name, "")
         as_planned = step and worker.was_killed
-        assert as_planned, f"{stage} has ended by itself:\n{worker.log_tail()}"
+        assert as_planned, f"{name} has ended by itself:\n{worker.log_tail()}"
         self.at_steps.append(step)
-        self._count(stage, step)
+        self._count(name, step)
 
-    def _count(self, stage: str, how: str) -> None:
-        self.kills[stage] += 1
-        self._down[stage] = (time.monotonic(), how)
+    def _count(self, name: str, how: str) -> None:
+        self.kills[name] += 1
+        self._down[name] = (time.monotonic(), how)
         if how == "at random":
-            self._armed.pop(stage, None)
+            self._armed.pop(name, None)

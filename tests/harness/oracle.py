@@ -187,7 +187,7 @@ def check_numerics(installation: Installation, oracle: Oracle, *, edges: dict[st
         _check_moments(row, values, where)
         if edges is None or key[:2] != MODELS[0] or quantity not in edges:
             if edges is None and row["layout"]:
-                assert sum(row["counts"]) == len(values), where
+                assert sum(row["counts"]) == len(values), f"{where}: layout {row['layout']}"
             else:
                 _check_log(row, values, where)
         else:
