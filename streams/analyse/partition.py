@@ -5,6 +5,7 @@ life that loads it and reads on from the committed offset is in the same state w
 and says the same about what follows.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -19,6 +20,7 @@ from schemas.findings import Finding, Progress
 from schemas.panes import Pane, PaneMessage, Watermark
 from schemas.rows import RowBatch
 from schemas.scopes import Family, Scope
+from streams.analyse.ages import Ages
 from streams.analyse.baselining import Baselining
 from streams.analyse.batch import BatchBuilder
 from streams.analyse.closing import NEVER, Closing
@@ -32,8 +34,6 @@ SIZES_MS: Final = (60_000, 300_000, 3_600_000)
 STATE_VERSION: Final = 1
 MAX_EMPTY_MS: Final = 3_600_000
 """How long windows without any pane are stepped through; a longer gap in event time is jumped."""
-IDLE_SCOPE_MS: Final = 24 * 3_600_000
-"""A scope that was silent for so long is forgotten."""
 
 Output = RowBatch | Finding | Progress | Baseline
 
@@ -106,18 +106,20 @@ class AnalysePartition:
     ----------
     offset
         The next offset: everything before it is in the state.
+    closed, late_panes
+        Windows closed by their length in ms, and panes that came after; for metrics, whose reader clears them.
     """
 
     def __init__(self, number: int, rules: AnalyseRules, bench: Bench) -> None:
         self.number = number
         self.offset = 0
         self.late_panes = 0
+        self.closed: Counter[int] = Counter()
         self._rules, self._bench = rules, bench
         self._sizes = tuple(size for size in SIZES_MS if size > rules.pane_ms)
         self.registry = Registry(rules.scopes)
         self._families: dict[Family, _FamilyState] = {}
-        self._first_seen: dict[int, int] = {}
-        self._last_seen: dict[int, int] = {}
+        self._ages = Ages()
         self._wire()
 
     def _wire(self) -> None:
@@ -126,6 +128,11 @@ class AnalysePartition:
         references = self._baselining.references
         self._builder = BatchBuilder(self.registry, references, rules.sample_rows)
         self._rows = RowWriter(self.registry, references)
+
+    @property
+    def pane_ms(self) -> int:
+        """Length of a pane."""
+        return self._rules.pane_ms
 
     # -- messages ----------------------------------------------------------------------------------------------------
 
@@ -209,12 +216,10 @@ class AnalysePartition:
         window = Window(family, start, self._rules.pane_ms, self._rules.categories)
         closing = state.closing
         closing.first_offset.pop(start, None)
+        self.closed[window.size_ms] += 1
         for pane in closing.waiting.pop(start, {}).values():
             window.add(pane, self.registry)
-        for scope in window.rows:
-            self._first_seen.setdefault(scope, start)
-            if window.rows[scope]:
-                self._last_seen[scope] = start
+        self._ages.see(window)
         self._baselining.take_effect(start)
         yield from self._rows.window(window, self.offset)
         yield from self._baselining.learn(window, self.offset)
@@ -239,6 +244,7 @@ class AnalysePartition:
 
     def _flush(self, state: _FamilyState, level: int) -> Iterator[Output]:
         window = state.rollups.pop(self._sizes[level])
+        self.closed[window.size_ms] += 1
         yield from self._rows.window(window, self.offset)
         yield from self._step(window)
         if level == 0:
@@ -250,25 +256,20 @@ class AnalysePartition:
         roles = self._bench.wants(window.size_ms)
         if window.size_ms not in self._bench.sizes_ms:
             return
-        scopes = [n for n, scope in self.registry.known() if scope.family is window.family and n in self._first_seen]
+        scopes = [n for n, scope in self.registry.known() if scope.family is window.family and self._ages.knows(n)]
         if not scopes:
             return
-        first = np.array([self._first_seen[n] for n in scopes], np.int64)
-        age = np.maximum((window.start_ms - first) // window.size_ms, 0)
+        age = self._ages.windows(scopes, window.start_ms, window.size_ms)
         batch = self._builder.build(window, scopes, age, roles)
         ids = [b.id if (b := self._baselining.references.baseline.get(n)) else "" for n in scopes]
         yield from self._bench.step(batch, self.offset, ids)
 
     def _evict(self, now_ms: int) -> None:
         """Forget scopes that were silent for a day."""
-        for scope, last in list(self._last_seen.items()):
-            if now_ms - last <= IDLE_SCOPE_MS:
-                continue
+        for scope in self._ages.take_silent(now_ms):
             self._baselining.forget(scope)
             self._bench.forget(scope, self.registry.drop(scope))
             self._builder.reset_roles()
-            del self._last_seen[scope]
-            self._first_seen.pop(scope, None)
 
     # -- state -------------------------------------------------------------------------------------------------------
 
@@ -288,8 +289,7 @@ class AnalysePartition:
                     for family, state in self._families.items()
                 },
                 "baselines": self._baselining.to_parts(),
-                "first_seen": self._first_seen,
-                "last_seen": self._last_seen,
+                "ages": self._ages.to_parts(),
                 "bench": self._bench.to_parts(),
             }
         )
@@ -327,6 +327,6 @@ class AnalysePartition:
             rollups = {s: Window.from_parts(w, rules.categories) for s, w in state["rollups"].items()}
             closing = Closing.from_parts(state["closing"], rules.pane_ms)
             self._families[Family(name)] = _FamilyState(closing, rollups, state["empty_ms"])
-        self._first_seen, self._last_seen = parts["first_seen"], parts["last_seen"]
+        self._ages.load_parts(parts["ages"])
         self._bench.load_parts(parts["bench"])
         return self._baselining.load_parts(parts["baselines"], baselines)

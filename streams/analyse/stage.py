@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 _ROWS_IN_FLIGHT: Final = 512
 _BREATH_S: Final = 0.05
+_WINDOWS: Final = {60_000: "1m", 300_000: "5m", 3_600_000: "1h"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,10 +197,21 @@ class AnalyseStage:
         self._metrics.lag(self.name, batch.topic, batch.partition, batch.lag)
         self._metrics.batch_handled(self.name, len(batch.records), now - began)
         self._metrics.scopes_tracked(self.name, sum(len(p.analyse.registry.known()) for p in self._open.values()))
+        self._count(part.analyse)
         through = part.analyse.through_ms()
         if through > NEVER:
             delay_s = (self._clock.now_ms() - through) / 1000
             self._metrics.watermark_delay(self.name, batch.topic, batch.partition, delay_s)
+
+    def _count(self, analyse: AnalysePartition) -> None:
+        for size_ms, count in analyse.closed.items():
+            self._metrics.windows_closed(_WINDOWS.get(size_ms, f"{size_ms // 1000}s"), count)
+        self._metrics.windows_corrected(
+            _WINDOWS.get(analyse.pane_ms, f"{analyse.pane_ms // 1000}s"), analyse.late_panes
+        )
+        self._metrics.capped("scope", analyse.registry.capped)
+        analyse.closed.clear()
+        analyse.late_panes = analyse.registry.capped = 0
 
 
 def _key(tp: TopicPartition) -> str:

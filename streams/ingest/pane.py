@@ -1,5 +1,6 @@
 """An open pane: everything one source partition has seen of one pane of event time, until the watermark passes it."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +16,7 @@ from streams.binnings import FEATURE_PREFIX, Binning, BinningIndex
 from streams.ingest.blocks import Groups, add_matrix, cell_codes
 from streams.ingest.numbering import SeriesNumbers
 from streams.ingest.pending import Rows, Texts, coded
-from streams.ingest.scoping import PaneLimits, Scoping
+from streams.ingest.scoping import PaneLimits, ScopeCounts, Scoping
 from streams.windows import cells as cell
 from streams.windows.samples import Hashes, Sample, SampleBuffer
 from streams.windows.sums import Folded, Sums
@@ -70,8 +71,7 @@ class OpenPane:
         self.first_offset, self.watermark_ms = first_offset, watermark_ms
         self._limits, self._index = limits, binnings
         self._scoping = Scoping(key.family, limits)
-        self._rows = np.zeros(16, np.int64)
-        self._late = np.zeros(16, np.int64)
+        self._rows, self._late = ScopeCounts(), ScopeCounts()
         self._sums = Sums()
         self._texts = Tallies(limits.categories)
         self._counters = Tallies(limits.categories)
@@ -94,9 +94,8 @@ class OpenPane:
         places = np.flatnonzero(mask)
         combination = np.full(len(mask), -1, np.int64)
         combination[places] = self._combinations(columns, places)
-        self._grow()
-        self._count(self._rows, combination[places])
-        self._rows[self._invalid] += len(places)
+        self._rows.add(self._scoping, combination[places])
+        self._rows.of[self._invalid] += len(places)
         featured = np.zeros(len(mask), bool)
         for block in columns.blocks:
             self._hold_block(columns, block, mask, combination, hashes)
@@ -111,12 +110,11 @@ class OpenPane:
     def add_late(self, columns: EventColumns, mask: Bools) -> None:
         """Count events that came after their own pane was over."""
         combination = self._combinations(columns, np.flatnonzero(mask))
-        self._grow()
-        self._count(self._late, combination)
+        self._late.add(self._scoping, combination)
 
     def add_invalid(self, reason: str, events: int) -> None:
         """Count events that could not be decoded."""
-        self._rows[self._invalid] += events
+        self._rows.of[self._invalid] += events
         self._counters.add(self._numbers.of(self._invalid, "reason"), reason, events)
 
     def panes(self) -> Iterator[Pane]:
@@ -129,19 +127,29 @@ class OpenPane:
         for scope, features in self._numbers.capped.items():
             self._counters.add(self._numbers.of(scope, CAPPED), "features", features)
         counters = _by_scope(self._counters, self._numbers)
-        rows, late = self._rows, self._late
+        self._rows.reserve(len(self._scoping))
+        self._late.reserve(len(self._scoping))
         for number, who in enumerate(self._scoping.scopes):
             binning = self._binnings.get(number)
             yield Pane(
                 *(who, self.key.start_ms, self.key.size_ms, self.key.topic, self.key.partition),
                 baseline_id=binning.baseline_id if binning else "",
-                rows=int(rows[number]),
-                late=int(late[number]),
+                rows=int(self._rows.of[number]),
+                late=int(self._late.of[number]),
                 numeric=parts.numeric(number),
                 categories=tuple(texts.get(number, ())),
                 counters=tuple(counters.get(number, ())),
                 sample=_sample_part(samples.get(number)),
             )
+
+    def capped(self) -> Counter[str]:
+        """What went over a cap, by its kind; complete once :meth:`panes` was taken."""
+        return Counter(
+            scope=self._scoping.capped_scopes,
+            segment=self._scoping.capped_segments,
+            feature=sum(self._numbers.capped.values()),
+            category=self._texts.capped + self._counters.capped,
+        )
 
     # -- adding ------------------------------------------------------------------------------------------------------
 
@@ -254,19 +262,6 @@ class OpenPane:
             if name.startswith(FEATURE_PREFIX)
             else self._numbers.of(scope, name)
         )
-
-    # -- numbers -----------------------------------------------------------------------------------------------------
-
-    def _count(self, totals: Ints, combination: Ints) -> None:
-        counts = np.bincount(combination)
-        present = np.flatnonzero(counts)
-        for scopes in self._scoping.levels[:, present]:
-            inside = scopes >= 0
-            np.add.at(totals, scopes[inside], counts[present[inside]])
-
-    def _grow(self) -> None:
-        self._rows = _grown(self._rows, len(self._scoping))
-        self._late = _grown(self._late, len(self._scoping))
 
 
 @lru_cache(maxsize=1024)

@@ -117,6 +117,7 @@ class PartitionIngest:
         self.emitted_through_ms = commit.emitted_through_ms
         self.max_ts_ms = NEVER
         self.late = 0
+        self.capped: Counter[str] = Counter()
         self._offset = commit.offset
         self._seen_before = commit.position
         self._idle_offset = commit.idle_offset
@@ -163,7 +164,11 @@ class PartitionIngest:
     def closed(self) -> list[Pane]:
         """Take out the panes that the watermark has passed, in order of their time."""
         ready = sorted(start for start, pane in self._open.items() if pane.key.end_ms <= self.watermark_ms)
-        panes = [message for start in ready for message in self._open.pop(start).panes()]
+        panes: list[Pane] = []
+        for start in ready:
+            pane = self._open.pop(start)
+            panes += pane.panes()
+            self.capped += pane.capped()
         if self.watermark_ms > NEVER:
             size = self.source.pane_ms
             self.emitted_through_ms = max(self.emitted_through_ms, self.watermark_ms // size * size)

@@ -151,3 +151,24 @@ class Scoping:
             number = self._id[scope] = len(self.scopes)
             self.scopes.append(scope)
         return number
+
+
+class ScopeCounts:
+    """Events per scope, int64 and growing with the scopes."""
+
+    def __init__(self) -> None:
+        self.of = np.zeros(16, np.int64)
+
+    def add(self, scoping: Scoping, combination: Ints) -> None:
+        """Count events int64[n] by the scopes of their combinations."""
+        self.reserve(len(scoping))
+        counts = np.bincount(combination)
+        present = np.flatnonzero(counts)
+        for scopes in scoping.levels[:, present]:
+            inside = scopes >= 0
+            np.add.at(self.of, scopes[inside], counts[present[inside]])
+
+    def reserve(self, scopes: int) -> None:
+        """Make room for so many scopes."""
+        if scopes > len(self.of):
+            self.of = np.concatenate((self.of, np.zeros(max(scopes, 2 * len(self.of)) - len(self.of), np.int64)))

@@ -215,6 +215,9 @@ class IngestStage:
             # Only what the brokers have acknowledged may be committed.
             await self._producer.barrier()
             self._metrics.panes_emitted(tp.topic, len(closed))
+            for kind, count in part.ingest.capped.items():
+                self._metrics.capped(kind, count)
+            part.ingest.capped.clear()
         commit = part.ingest.commit()
         part.committable = Position(commit.offset, commit.to_metadata())
 
