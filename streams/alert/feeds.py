@@ -8,6 +8,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from schemas.alerts import header
 from streams.alert.stage import ORIGIN_HEADER, ControlRecord, Published
+from streams.broker import patiently
 from streams.errors import UnavailableError
 
 A = TypeVar("A")
@@ -82,10 +83,7 @@ class KafkaAlertLog:
         """Partition → (first offset, offset after the last)."""
         bounds = {}
         for partition in _partitions(self._consumer, topic, self._timeout_s):
-            found = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), self._timeout_s)
-            if found is None:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 - librdkafka's local codes
-            bounds[partition] = (found[0], found[1])
+            bounds[partition] = _ends(self._consumer, TopicPartition(topic, partition), self._timeout_s)
         return bounds
 
     def _read(self, ends: Mapping[int, int]) -> Published:
@@ -154,7 +152,7 @@ class KafkaControlFeed:
         wanted = []
         for partition in _partitions(self._consumer, self._topic, self._timeout_s):
             place = TopicPartition(self._topic, partition)
-            low, high = self._consumer.get_watermark_offsets(place, self._timeout_s)
+            low, high = _ends(self._consumer, place, self._timeout_s)
             # Beyond the end: the topic was made anew, and what it says has not been read.
             at = positions.get(partition, low)
             wanted.append(TopicPartition(self._topic, partition, low if at > high else max(at, low)))
@@ -175,10 +173,22 @@ def _new_consumer(config: Mapping[str, Any]) -> Consumer:
 
 
 def _partitions(consumer: Consumer, topic: str, timeout_s: float) -> list[int]:
-    found = consumer.list_topics(topic, timeout_s).topics[topic]
+    found = patiently(lambda left_s: consumer.list_topics(topic, left_s), timeout_s).topics[topic]
     if found.error is not None or not found.partitions:
         raise UnavailableError("It does not exist.", f"topic {topic}", "Run 'halcyon topics apply'.")
     return sorted(found.partitions)
+
+
+def _ends(consumer: Consumer, partition: TopicPartition, timeout_s: float) -> tuple[int, int]:
+    """First offset, and the offset after the last, of a partition."""
+
+    def ask(left_s: float) -> tuple[int, int]:
+        found = consumer.get_watermark_offsets(partition, left_s)
+        if found is None:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 - librdkafka's local codes
+        return found[0], found[1]
+
+    return patiently(ask, timeout_s)
 
 
 def _good(messages: Iterable[Message]) -> list[Message]:
