@@ -71,7 +71,7 @@ class Memory:
             Promise(f"memory of {self.stage}, peak", self.peak_mb, BOUND_MB, at_most=True, unit="MB"),
             Promise(
                 f"growth of {self.stage}, second half", self.slope_mb_per_min, SLOPE_MB_PER_MIN, at_most=True,
-                unit="MB/min",
+                unit="MB per minute of event time",
             ),
         ]  # fmt: skip
 
