@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 
 from schemas.scopes import Scope
+from schemas.versioned import Versioned
 
 VERSION: Final = 1
 BINS: Final = 32
@@ -65,23 +66,6 @@ class Baseline(msgspec.Struct, frozen=True, array_like=True):
     sample: bytes = b""
 
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Baseline)
-
-
-def encode(baseline: Baseline) -> bytes:
-    """Bytes for the ``baselines`` topic."""
-    return bytes([VERSION]) + _encoder.encode(baseline)
-
-
-def decode(raw: bytes) -> Baseline:
-    """The baseline in ``raw``.
-
-    Raises
-    ------
-    msgspec.ValidationError
-        If the version byte is unknown, or the bytes are not a baseline.
-    """
-    if not raw or raw[0] != VERSION:
-        raise msgspec.ValidationError(f"baseline of version {raw[:1].hex() or 'none'}, this reader knows {VERSION}")
-    return _decoder.decode(memoryview(raw)[1:])
+_codec: Versioned[Baseline] = Versioned(Baseline, VERSION, "baseline")
+encode = _codec.encode
+decode = _codec.decode

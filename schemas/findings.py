@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from schemas.scopes import Scope
+from schemas.versioned import Versioned
 
 VERSION: Final = 1
 
@@ -89,23 +90,6 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
 
 FindingMessage = Finding | Progress
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder: msgspec.msgpack.Decoder[FindingMessage] = msgspec.msgpack.Decoder(FindingMessage)
-
-
-def encode(message: FindingMessage) -> bytes:
-    """Bytes for the ``findings`` topic."""
-    return bytes([VERSION]) + _encoder.encode(message)
-
-
-def decode(raw: bytes) -> FindingMessage:
-    """The message in ``raw``.
-
-    Raises
-    ------
-    msgspec.ValidationError
-        If the version byte is unknown, or the bytes are not a finding message.
-    """
-    if not raw or raw[0] != VERSION:
-        raise msgspec.ValidationError(f"finding of version {raw[:1].hex() or 'none'}, this reader knows {VERSION}")
-    return _decoder.decode(memoryview(raw)[1:])
+_codec: Versioned[FindingMessage] = Versioned(FindingMessage, VERSION, "finding")
+encode = _codec.encode
+decode = _codec.decode

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.scopes import Scope
+from schemas.versioned import Versioned
 
 Item = TypeVar("Item", bound=np.generic)
 
@@ -93,26 +94,9 @@ class Watermark(msgspec.Struct, frozen=True, array_like=True, tag="watermark"):
 
 PaneMessage = Pane | Watermark
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder: msgspec.msgpack.Decoder[PaneMessage] = msgspec.msgpack.Decoder(PaneMessage)
-
-
-def encode(message: PaneMessage) -> bytes:
-    """Bytes for the ``panes`` topic."""
-    return bytes([VERSION]) + _encoder.encode(message)
-
-
-def decode(raw: bytes) -> PaneMessage:
-    """The message in ``raw``.
-
-    Raises
-    ------
-    msgspec.ValidationError
-        If the version byte is unknown, or the bytes are not a pane message.
-    """
-    if not raw or raw[0] != VERSION:
-        raise msgspec.ValidationError(f"pane message of version {raw[:1].hex() or 'none'}, this reader knows {VERSION}")
-    return _decoder.decode(memoryview(raw)[1:])
+_codec: Versioned[PaneMessage] = Versioned(PaneMessage, VERSION, "pane message")
+encode = _codec.encode
+decode = _codec.decode
 
 
 def column(raw: bytes, dtype: type[Item]) -> NDArray[Item]:

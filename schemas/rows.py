@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
+from schemas.versioned import Versioned
+
 VERSION: Final = 1
 CLOSED: Final = -1
 """The ``part`` of a window as it was closed."""
@@ -59,13 +61,8 @@ class RowBatch(msgspec.Struct, frozen=True, array_like=True):
         return len(self.columns[0]) if self.columns else 0
 
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(RowBatch)
-
-
-def encode(batch: RowBatch) -> bytes:
-    """Bytes for the ``rows`` topic."""
-    return bytes([VERSION]) + _encoder.encode(batch)
+_codec: Versioned[RowBatch] = Versioned(RowBatch, VERSION, "row batch")
+encode = _codec.encode
 
 
 def decode(raw: bytes) -> RowBatch:
@@ -76,9 +73,7 @@ def decode(raw: bytes) -> RowBatch:
     msgspec.ValidationError
         If the version byte or the table is unknown, or columns are missing or of unequal length.
     """
-    if not raw or raw[0] != VERSION:
-        raise msgspec.ValidationError(f"row batch of version {raw[:1].hex() or 'none'}, this reader knows {VERSION}")
-    batch = _decoder.decode(memoryview(raw)[1:])
+    batch = _codec.decode(raw)
     if batch.table not in TABLES:
         raise msgspec.ValidationError(f"row batch for table {batch.table!r}, this reader knows {', '.join(TABLES)}")
     if len(batch.columns) != len(TABLES[batch.table]) or len({len(c) for c in batch.columns}) > 1:
