@@ -20,6 +20,7 @@ BEHIND_S: Final = 1.0
 """From so much delay on the generator has fallen behind."""
 _QUEUE_MESSAGES: Final = 100_000
 _FLUSH_S: Final = 30.0
+_APPEAR_S: Final = 3.0
 
 
 class LoadError(RuntimeError):
@@ -260,10 +261,16 @@ class KafkaSink:
             raise LoadError(f"a message for topic {self.topic} could not be delivered: {self._failure.str()}")
 
     def _partitions(self, timeout_s: float) -> int:
-        try:
-            known = self._producer.list_topics(self.topic, timeout=timeout_s).topics[self.topic]
-        except KafkaException as error:
-            raise LoadError(f"no broker answers: {error.args[0].str()}. Start one with 'halcyon up'.") from error
-        if known.error is not None or not known.partitions:
-            raise LoadError(f"topic {self.topic} does not exist: create it with 'halcyon topics apply'.")
+        deadline_s = time.monotonic() + min(timeout_s, _APPEAR_S)
+        while True:
+            try:
+                known = self._producer.list_topics(self.topic, timeout=timeout_s).topics[self.topic]
+            except KafkaException as error:
+                raise LoadError(f"no broker answers: {error.args[0].str()}. Start one with 'halcyon up'.") from error
+            if known.error is None and known.partitions:
+                break
+            # A broker may be a moment behind on a topic that was created just now.
+            if time.monotonic() > deadline_s:
+                raise LoadError(f"topic {self.topic} does not exist: create it with 'halcyon topics apply'.")
+            time.sleep(0.1)
         return len(known.partitions)
