@@ -19,6 +19,7 @@ from streams.config import Settings
 from streams.errors import ConfigError
 from streams.health import Health, HealthServer, StageStatus, judge
 from streams.logs import configure_logging
+from streams.memory import settle
 from streams.metrics import Metrics
 from streams.producer import Producer
 from streams.runner import serve
@@ -167,6 +168,7 @@ async def _run(settings: Settings, stages: tuple[str, ...]) -> int:
         loop.add_signal_handler(number, stop.set)
     parts = _Parts(settings, SystemClock(), Metrics())
     apps = [_app(name, parts) for name in stages]
+    settle()
     ready_file = Path(settings.web.ready_file) if settings.web.ready_file else None
     pages = HealthServer(
         parts.metrics.registry,

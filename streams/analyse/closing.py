@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
+from msgspec.structs import replace
+
 from schemas.panes import Pane, Watermark
 from schemas.scopes import Scope
 
@@ -10,6 +12,7 @@ Source = tuple[str, int]
 """(topic, partition)."""
 
 NEVER: Final = -(2**60)
+_MAX_NAMES: Final = 10_000
 
 
 @dataclass(slots=True)
@@ -35,6 +38,8 @@ class Closing:
         What each source partition has said; how many each source topic has.
     waiting, first_offset
         Start → source and scope → pane; start → the lowest offset of ``panes`` that contributes to it.
+    names
+        The tuples of names that panes share.
     """
 
     pane_ms: int
@@ -43,12 +48,21 @@ class Closing:
     partitions: dict[str, int] = field(default_factory=dict)
     waiting: dict[int, dict[tuple[Source, Scope], Pane]] = field(default_factory=dict)
     first_offset: dict[int, int] = field(default_factory=dict)
+    names: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)
 
     def hold(self, pane: Pane, offset: int) -> None:
         """Keep a pane until its window closes; the same one again replaces it."""
         key = ((pane.source_topic, pane.source_partition), pane.scope)
-        self.waiting.setdefault(pane.start_ms, {})[key] = pane
+        self.waiting.setdefault(pane.start_ms, {})[key] = self._lean(pane)
         self.first_offset.setdefault(pane.start_ms, offset)
+
+    def _lean(self, pane: Pane) -> Pane:
+        """The pane with names it shares with all others: decoded, they would take more room than its sums."""
+        if len(self.names) > _MAX_NAMES:
+            self.names.clear()
+        numeric = replace(pane.numeric, names=self.names.setdefault(pane.numeric.names, pane.numeric.names))
+        sample = replace(pane.sample, names=self.names.setdefault(pane.sample.names, pane.sample.names))
+        return replace(pane, numeric=numeric, sample=sample)
 
     def is_repeat(self, pane: Pane) -> bool:
         """Whether a pane of a closed window was sent before: its source had passed it already."""

@@ -69,37 +69,43 @@ class RowWriter:
 
     def _numerics(self, window: Window, version: int, part: int) -> Iterator[RowBatch]:
         folded = window.fold()
-        count = len(folded.ids)
-        if not count:
-            return
         keys, counts = self._one_layout(self._addable(folded, window))
         series = cell.series_of(keys)
-        ends = np.searchsorted(series, folded.ids, side="right")
         starts = np.searchsorted(series, folded.ids, side="left")
-        bins = cell.bins_of(keys).tolist()
-        cells = counts.tolist()
-        is_binned = cell.is_binned(keys)
+        ends = np.searchsorted(series, folded.ids, side="right")
+        # Message by message: as Python's numbers, the cells of an hour of many scopes would be more than all the rest.
+        for first in range(0, len(folded.ids), CHUNK_ROWS):
+            rows = slice(first, first + CHUNK_ROWS)
+            low, high = int(starts[first]), int(ends[rows][-1])
+            cells = Folded(folded.ids[rows], folded.stats[rows], keys[low:high], counts[low:high])
+            yield self._numeric_rows(window, cells, starts[rows] - low, ends[rows] - low, (version, part))
+
+    def _numeric_rows(
+        self, window: Window, folded: Folded, starts: Ints, ends: Ints, version_part: tuple[int, int]
+    ) -> RowBatch:
+        """One message: the series of ``folded``, whose cells stand at ``starts``…``ends``."""
+        version, part = version_part
+        bins, counts = cell.bins_of(folded.keys).tolist(), folded.counts.tolist()
+        is_binned = cell.is_binned(folded.keys)
         scopes = self._registry.scope_of[folded.ids].tolist()
-        layouts = []
-        for scope, first, last in zip(scopes, starts.tolist(), ends.tolist(), strict=True):
-            if first == last:
-                layouts.append(MIXED)
-            else:
-                layouts.append(window.layouts.get(scope, "") if is_binned[first] else "")
         spans = list(zip(starts.tolist(), ends.tolist(), strict=True))
+        layouts = [
+            MIXED if first == last else (window.layouts.get(scope, "") if is_binned[first] else "")
+            for scope, (first, last) in zip(scopes, spans, strict=True)
+        ]
         stats = folded.stats
-        yield from _chunks(
+        return RowBatch(
             "numerics",
             (
                 *self._scope_columns(scopes),
                 [self._registry.names[i] for i in folded.ids.tolist()],
-                *_constant(count, window.size_ms // 1000, window.start_ms, part, version),
+                *_constant(len(scopes), window.size_ms // 1000, window.start_ms, part, version),
                 [window.rows.get(s, 0) for s in scopes],
                 stats[:, 0].astype(np.int64).tolist(),
                 *(stats[:, i].tolist() for i in range(1, 5)),
                 layouts,
                 [bins[a:b] for a, b in spans],
-                [cells[a:b] for a, b in spans],
+                [counts[a:b] for a, b in spans],
             ),
         )
 

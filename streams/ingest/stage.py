@@ -1,6 +1,5 @@
 """The ingest stage: decode, count, send what the watermark has passed, say what may be committed."""
 
-import gc
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -28,7 +27,6 @@ from streams.state import Sender
 log = logging.getLogger(__name__)
 
 _HEARTBEAT_S: Final = 5.0
-_COLLECT_AFTER: Final = (50_000, 20, 100)
 
 
 class Brokers(Protocol):
@@ -119,10 +117,6 @@ class IngestStage:
 
     async def start(self) -> None:
         """Learn the bins in force and how many partitions there are."""
-        # What lives now lives on, and records come and go by the ten thousand without a cycle among them: at Python's
-        # own thresholds, looking for cycles takes an eighth of the time of an event.
-        gc.freeze()
-        gc.set_threshold(*_COLLECT_AFTER)
         self._binnings.offer_all(await self._feed.start())
         self._pane_partitions = await self._brokers.partitions(self._topics.panes)
         for topic in self._topics.sources:
