@@ -15,6 +15,7 @@ from streams.errors import HalcyonError
 
 CHUNK_BYTES: Final = 900_000
 """Below what a broker takes by default (1 MiB), headers included."""
+_CHUNKS_IN_FLIGHT: Final = 8
 
 
 class StateStore(Protocol):
@@ -121,11 +122,14 @@ class KafkaStateStore:
         generation = self._generation.get(key, 0) + 1
         slot = generation % 2
         partition = await self._partition(key)
-        pieces = [raw[i : i + CHUNK_BYTES] for i in range(0, len(raw), CHUNK_BYTES)]
-        for place, piece in enumerate(pieces):
+        whole, chunks = memoryview(raw), -(-len(raw) // CHUNK_BYTES)
+        for place in range(chunks):
+            piece = bytes(whole[place * CHUNK_BYTES : (place + 1) * CHUNK_BYTES])
             self._producer.send(self._topic, piece, key=_chunk_key(key, slot, place), partition=partition)
+            if place % _CHUNKS_IN_FLIGHT == _CHUNKS_IN_FLIGHT - 1:
+                await self._producer.barrier()  # a large state must not stand in memory twice
         await self._producer.barrier()
-        marker = Marker(generation, slot, len(pieces), len(raw), zlib.crc32(raw))
+        marker = Marker(generation, slot, chunks, len(raw), zlib.crc32(raw))
         self._producer.send(self._topic, msgspec.msgpack.encode(marker), key=key.encode(), partition=partition)
         await self._producer.barrier()
         self._generation[key] = generation

@@ -156,7 +156,7 @@ class Window:
         window.layouts = dict(parts.get("layouts", {}))
         window.texts = Tallies.from_parts(parts["texts"], categories)
         window.counters = Tallies.from_parts(parts["counters"], categories)
-        window._sums = Sums.from_parts(tuple(parts["sums"]))
+        window._sums = Sums.from_parts(parts["sums"])
         window.samples = {
             scope: [_sample_from_parts(s) for s in samples] for scope, samples in parts["samples"].items()
         }

@@ -4,7 +4,7 @@ One structure serves the open panes of ingest, the windows of analyse and the ro
 and folded together by sort and ``reduceat`` now and then, so that no work is ever done per series in Python.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -91,6 +91,10 @@ EMPTY_CELLS: Final[tuple[Ints, NDArray[np.integer]]] = (np.empty(0, np.int64), n
 EMPTY: Final = Folded(np.empty(0, np.int64), np.empty((0, STATS)), np.empty(0, np.int64), np.empty(0, np.int64))
 
 
+def _memory(array: NDArray[np.generic]) -> memoryview:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
 class Sums:
     """A growing sum over series. Memory follows the distinct cells, not the number of events."""
 
@@ -142,13 +146,13 @@ class Sums:
         self._stats, self._cells, self._folded = [], [], False
         self._pending_stats = self._pending_cells = 0
 
-    def to_parts(self) -> tuple[bytes, bytes, bytes, bytes]:
-        """Bytes of ids, stats, keys and counts."""
+    def to_parts(self) -> tuple[memoryview, memoryview, memoryview, memoryview]:
+        """The memory of ids, stats, keys and counts, not copied: to be encoded before anything else is added."""
         folded = self.fold()
-        return folded.ids.tobytes(), folded.stats.tobytes(), folded.keys.tobytes(), folded.counts.tobytes()
+        return _memory(folded.ids), _memory(folded.stats), _memory(folded.keys), _memory(folded.counts)
 
     @classmethod
-    def from_parts(cls, parts: tuple[bytes, bytes, bytes, bytes]) -> Self:
+    def from_parts(cls, parts: Sequence[bytes | memoryview]) -> Self:
         """The sums :meth:`to_parts` was taken of."""
         sums = cls()
         ids, stats, keys, counts = parts
