@@ -136,12 +136,17 @@ class RowWriter:
             return keys, counts
         inside = np.isin(series, mixed)
         out_keys, out_counts = [keys[~inside]], [counts[~inside]]
-        for number in mixed.tolist():
-            own = series == number
-            loose, tight = own & ~is_binned, own & is_binned
-            edges = self._references.table.edges[self._references.rows(self._registry.series)[self._edged(number)]]
-            total = binned.from_log(cell.bins_of(keys[loose]), counts[loose], edges)
-            np.add.at(total, cell.bins_of(keys[tight]), counts[tight])
+        rows = self._references.rows(self._registry.series)
+        spans = zip(
+            mixed.tolist(),
+            np.searchsorted(series, mixed, side="left").tolist(),
+            np.searchsorted(series, mixed, side="right").tolist(),
+            strict=True,
+        )
+        for number, low, high in spans:
+            bins, own, tight = cell.bins_of(keys[low:high]), counts[low:high], is_binned[low:high]
+            total = binned.from_log(bins[~tight], own[~tight], self._references.table.edges[rows[self._edged(number)]])
+            np.add.at(total, bins[tight], own[tight])
             used = np.flatnonzero(total)
             out_keys.append(cell.encode(np.full(len(used), number), used, binned=True))
             out_counts.append(total[used])
