@@ -46,10 +46,6 @@ class BaselineFeed:
         """All baselines."""
         return self._known.values()
 
-    def of(self, scope: Scope) -> list[Baseline]:
-        """All baselines of a scope, by the pane at which they take effect."""
-        return sorted((b for b in self._known.values() if b.scope == scope), key=lambda b: b.effective_from_ms)
-
     def close(self) -> None:
         """Let go of the brokers."""
         self._reader.close()

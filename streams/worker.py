@@ -25,6 +25,7 @@ from streams.producer import Producer
 from streams.runner import serve
 from streams.stage import Stage
 from streams.state import KafkaStateStore
+from streams.supervisor import STAGES
 from streams.transport import StageApp, build_app
 from streams.wire import TransportSettings
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STAGES: Final = ("ingest", "analyse", "alert", "write")
 _TELL_S: Final = 1.0
 _PRODUCER_BYTES: Final = 14 << 20
 

@@ -4,11 +4,11 @@ from typing import Any
 
 from streams.alert.feeds import KafkaAlertLog, KafkaControlFeed
 from streams.alert.policy import AlertPolicy
-from streams.alert.stage import AlertStage, AlertTopics, Sender
+from streams.alert.stage import AlertStage, AlertTopics
 from streams.clock import Clock
 from streams.config import AlertSettings, Settings
 from streams.metrics import Metrics
-from streams.state import StateStore
+from streams.state import Sender, StateStore
 
 CONTROL = "control"
 

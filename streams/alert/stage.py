@@ -21,7 +21,7 @@ from streams.alert.rows import alerts_rows, findings_rows
 from streams.clock import Clock
 from streams.metrics import Metrics
 from streams.stage import Batch, ConsumerRecord, Position, TopicPartition
-from streams.state import StateStore
+from streams.state import Sender, StateStore
 
 log = logging.getLogger(__name__)
 
@@ -30,25 +30,6 @@ ORIGIN_HEADER: Final = "ce_findingsoffset"
 """Extension attribute of an alert event: the offset in ``findings`` of the message that brought it about."""
 
 Headers = Sequence[tuple[str, bytes]]
-
-
-class Sender(Protocol):
-    """What the stage asks of a producer."""
-
-    def send(
-        self,
-        topic: str,
-        value: bytes | None,
-        key: bytes | None = None,
-        headers: Headers | None = None,
-        partition: int | None = None,
-    ) -> None:
-        """Send without waiting."""
-        ...
-
-    async def barrier(self) -> None:
-        """Wait until everything sent has been acknowledged."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,10 +129,6 @@ class Window:
             if len(samples) > _MAX_SAMPLES or sum(len(sample.hash) for sample in samples) > 2 * rows:
                 self.samples[scope] = [merge_samples(samples, rows)]
 
-    def replace_cells(self, series: Ints, keys: Ints, counts: Ints) -> None:
-        """Put other histogram cells in the place of those of some series."""
-        self._sums.replace_cells(series.tolist(), keys, counts)
-
     def to_parts(self) -> dict[str, Any]:
         """Plain data, for msgpack."""
         return {

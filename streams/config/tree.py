@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     baseline: BaselineSettings = BaselineSettings()
     detect: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
-        description="Parameters of detectors by kind, `{psi: {effect_floor: 0.1}}`; the others keep their defaults.",
+        description="Parameters of detectors by kind, `{psi: {floor: 0.1}}`; the others keep their defaults.",
     )
     decision: DecisionSettings = DecisionSettings()
     alerts: AlertSettings = AlertSettings()

@@ -4,7 +4,7 @@ One structure serves the open panes of ingest, the windows of analyse and the ro
 and folded together by sort and ``reduceat`` now and then, so that no work is ever done per series in Python.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -133,18 +133,6 @@ class Sums:
         ids, stats = self._fold_stats()
         keys, counts = self._fold_cells()
         return Folded(ids, stats, keys, counts)
-
-    def replace_cells(self, drop: Iterable[int], keys: Ints, counts: Ints) -> None:
-        """Put other cells in the place of those of the series in ``drop``."""
-        old_keys, old_counts = self._fold_cells()
-        keep = ~np.isin(cell.series_of(old_keys), np.fromiter(drop, np.int64))
-        self._cells, self._folded = [(old_keys[keep], old_counts[keep])], True
-        self.add(EMPTY.ids, EMPTY.stats, keys, counts)
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._stats, self._cells, self._folded = [], [], False
-        self._pending_stats = self._pending_cells = 0
 
     def to_parts(self) -> tuple[memoryview, memoryview, memoryview, memoryview]:
         """The memory of ids, stats, keys and counts, not copied: to be encoded before anything else is added."""

@@ -45,20 +45,9 @@ class Tallies:
         """The counts of one series, empty when there are none."""
         return self._counts.get(series, {})
 
-    def pop(self, series: int) -> dict[str, int]:
-        """The counts of one series, taken out."""
-        return self._counts.pop(series, {})
-
     def items(self) -> Iterator[tuple[int, dict[str, int]]]:
         """(series, counts) in the order in which the series came."""
         yield from self._counts.items()
-
-    def __len__(self) -> int:
-        return len(self._counts)
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._counts = {}
 
     def to_parts(self) -> dict[int, dict[str, int]]:
         """Plain dictionaries, for msgpack."""
