@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import subprocess
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -88,6 +89,9 @@ class LocalKafka:
         Port of the broker on 127.0.0.1; by default a free one, chosen once.
     heap_mb
         Bound of the Java heap in MiB, >= 128.
+    properties
+        Lines of ``server.properties`` that are added, or replace those of the same name. The plain listener
+        ``BROKER`` must stay: readiness is asked for there.
 
     Notes
     -----
@@ -95,9 +99,12 @@ class LocalKafka:
     cache. Only a crash of the machine could lose them; a broker of one node promises no more.
     """
 
-    def __init__(self, data_dir: Path, port: int | None = None, heap_mb: int = 512) -> None:
+    def __init__(
+        self, data_dir: Path, port: int | None = None, heap_mb: int = 512, properties: Mapping[str, str] | None = None
+    ) -> None:
         self.data_dir = data_dir.resolve()
         self.heap_mb = heap_mb
+        self.properties = dict(properties or {})
         self.port = free_port() if port is None else port
         self.controller_port = free_port(other_than=self.port)
         self._child = ChildProcess("the local Kafka broker", self.data_dir / "kafka.log")
@@ -181,11 +188,12 @@ class LocalKafka:
     def _prepare(self, java: str, jars: Path) -> str:
         log_dir = self.data_dir / "log"
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        self._properties_path.write_text(
-            _SERVER_PROPERTIES.format(
-                host=LOOPBACK, port=self.port, controller_port=self.controller_port, log_dir=log_dir
-            )
+        ours = _SERVER_PROPERTIES.format(
+            host=LOOPBACK, port=self.port, controller_port=self.controller_port, log_dir=log_dir
         )
+        # Of two lines with one name the later one counts.
+        theirs = "".join(f"{name}={value}\n" for name, value in self.properties.items())
+        self._properties_path.write_text(f"{ours}\n{theirs}")
         (self.data_dir / "log4j2.properties").write_text(_LOG4J_PROPERTIES)
         meta = log_dir / "meta.properties"
         if not meta.exists():
