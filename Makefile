@@ -12,9 +12,12 @@ LOCAL_SETUP := $(wildcard deploy/local/setup.sh)
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+N ?= 1
+CELLS ?=
+JOBS ?= 2
 PYTHON ?=
 
-.PHONY: help setup test unit lint format demo bench ci docs clean
+.PHONY: help setup test unit lint format demo bench faults ci docs clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -29,8 +32,8 @@ $(LOCAL_STAMP): $(PYTHON_STAMP) $(LOCAL_SETUP) $(wildcard deploy/local/pom.xml)
 	@$(if $(LOCAL_SETUP),bash $(LOCAL_SETUP),true)
 	@touch $@
 
-test: setup ## all tests but the benchmarks (PYTEST_ARGS="-k name" narrows them)
-	$(BIN)/python -m pytest -m 'not bench' $(PYTEST_ARGS)
+test: setup ## all tests but benchmarks and the matrix of faults (PYTEST_ARGS="-k name" narrows them)
+	$(BIN)/python -m pytest -m 'not bench and not matrix' $(PYTEST_ARGS)
 
 unit: $(PYTHON_STAMP) ## unit tests, laws and doctests alone: seconds, no broker
 	$(BIN)/python -m pytest $(wildcard tests/unit tests/laws schemas detectors) $(PYTEST_ARGS)
@@ -52,6 +55,9 @@ demo: setup ## two minutes: everything started, faults injected, alerts scored
 
 bench: setup ## speed, timeliness and memory, and whether they are as promised (BENCH_ARGS="throughput cost")
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+faults: setup ## every fault, N times with fresh seeds (N=5; CELLS=offsets, or words of names as for pytest -k)
+	$(BIN)/python -m tests.harness.matrix --runs $(N) --cells "$(CELLS)" --jobs $(JOBS)
 
 ci: ## what runs on every change
 	.ci/run

@@ -8,6 +8,7 @@ import sys
 def tell(text: str) -> None:
     """Say it, on a line of its own."""
     sys.stdout.write(f"\n{text}\n")
+    sys.stdout.flush()
 
 
 def drawn_seed() -> int:
