@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
+import msgspec
 from msgspec.structs import replace
 
 from schemas.panes import Pane, Watermark
@@ -38,6 +39,9 @@ class Closing:
         What each source partition has said; how many each source topic has.
     waiting, first_offset
         Start → source and scope → pane; start → the lowest offset of ``panes`` that contributes to it.
+    corrected
+        Source → start and scope of its panes that came after their window closed and that it may send again: until
+        its watermark passes them.
     names
         The tuples of names that panes share.
     """
@@ -48,6 +52,7 @@ class Closing:
     partitions: dict[str, int] = field(default_factory=dict)
     waiting: dict[int, dict[tuple[Source, Scope], Pane]] = field(default_factory=dict)
     first_offset: dict[int, int] = field(default_factory=dict)
+    corrected: dict[Source, set[tuple[int, Scope]]] = field(default_factory=dict)
     names: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)
 
     def hold(self, pane: Pane, offset: int) -> None:
@@ -64,10 +69,22 @@ class Closing:
         sample = replace(pane.sample, names=self.names.setdefault(pane.sample.names, pane.sample.names))
         return replace(pane, numeric=numeric, sample=sample)
 
-    def is_repeat(self, pane: Pane) -> bool:
-        """Whether a pane of a closed window was sent before: its source had passed it already."""
-        mark = self.marks.get((pane.source_topic, pane.source_partition))
-        return mark is not None and pane.start_ms + pane.size_ms <= mark.watermark_ms
+    def take_late(self, pane: Pane) -> bool:
+        """Note a pane of a closed window; False when it was sent before.
+
+        A source that has died sends again what it sent last, and that was counted. What its watermark has passed was
+        sent before in any case.
+        """
+        source = (pane.source_topic, pane.source_partition)
+        mark = self.marks.get(source)
+        if mark is not None and pane.start_ms + pane.size_ms <= mark.watermark_ms:
+            return False
+        seen = self.corrected.setdefault(source, set())
+        key = (pane.start_ms, pane.scope)
+        if key in seen:
+            return False
+        seen.add(key)
+        return True
 
     def mark(self, message: Watermark) -> None:
         """Take in what a source partition says. A watermark never goes back: a new life begins behind the last one."""
@@ -75,6 +92,10 @@ class Closing:
         known = self.marks.get(source)
         watermark = max(message.watermark_ms, known.watermark_ms if known else NEVER)
         self.marks[source] = Mark(watermark, message.idle, message.horizon_ms)
+        if seen := self.corrected.pop(source, None):
+            kept = {(start, scope) for start, scope in seen if start + self.pane_ms > watermark}
+            if kept:
+                self.corrected[source] = kept
         count = max(message.source_partitions, self.partitions.get(message.source_topic, 0))
         self.partitions[message.source_topic] = count
 
@@ -94,10 +115,15 @@ class Closing:
             "through_ms": self.through_ms,
             "marks": [[*source, m.watermark_ms, m.idle, m.horizon_ms] for source, m in self.marks.items()],
             "partitions": self.partitions,
+            "corrected": [[*source, sorted(seen)] for source, seen in self.corrected.items()],
         }
 
     @classmethod
     def from_parts(cls, parts: dict[str, Any], pane_ms: int) -> Self:
         """What :meth:`to_parts` was taken of."""
         marks = {(topic, partition): Mark(*rest) for topic, partition, *rest in parts["marks"]}
-        return cls(pane_ms, parts["through_ms"], marks, dict(parts["partitions"]))
+        corrected = {
+            (topic, partition): {(start, msgspec.convert(scope, Scope)) for start, scope in seen}
+            for topic, partition, seen in parts.get("corrected", ())
+        }
+        return cls(pane_ms, parts["through_ms"], marks, dict(parts["partitions"]), corrected=corrected)

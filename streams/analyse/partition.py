@@ -149,7 +149,7 @@ class AnalysePartition:
         closing = self._family(message.scope.family).closing
         if message.start_ms + message.size_ms > closing.through_ms:
             closing.hold(message, offset)
-        elif not replayed and not closing.is_repeat(message):
+        elif not replayed and closing.take_late(message):
             yield from self._correct(message)
 
     def committable(self) -> int:
@@ -171,12 +171,19 @@ class AnalysePartition:
         return state
 
     def _correct(self, pane: Pane) -> Iterator[Output]:
-        """A pane that came after its window closed: rows of its own beside those of the window."""
+        """Count a pane that came after its window closed.
+
+        For the windows that are closed its numbers are rows beside theirs; the shortest that is open takes it in.
+        """
         self.late_panes += 1
-        for size in (self._rules.pane_ms, *self._sizes):
+        state = self._family(pane.scope.family)
+        for level, size in enumerate((self._rules.pane_ms, *self._sizes), -1):
             start = pane.start_ms // size * size
             window = Window(pane.scope.family, start, size, self._rules.categories)
             window.add(pane, self.registry)
+            if window.end_ms > state.closing.through_ms:
+                self._into_rollup(state, window, level)
+                return
             part = late_part(pane.source_partition, pane.start_ms, start, self._rules.pane_ms)
             yield from self._rows.window(window, self.offset, part)
 
@@ -232,15 +239,21 @@ class AnalysePartition:
         start = part.start_ms // size * size
         if size in state.rollups and state.rollups[size].start_ms != start:
             yield from self._flush(state, level)
+        whole = self._into_rollup(state, part, level)
+        if part.end_ms >= whole.end_ms:
+            yield from self._flush(state, level)
+
+    def _into_rollup(self, state: _FamilyState, part: Window, level: int) -> Window:
+        size = self._sizes[level]
         whole = state.rollups.get(size)
         if whole is None:
-            whole = state.rollups[size] = Window(part.family, start, size, self._rules.categories)
+            whole = Window(part.family, part.start_ms // size * size, size, self._rules.categories)
+            state.rollups[size] = whole
         whole.merge(part)
         if level == 0:
             whole.take_samples(part)
             whole.limit_samples(self._rules.sample_rows)
-        if part.end_ms >= whole.end_ms:
-            yield from self._flush(state, level)
+        return whole
 
     def _flush(self, state: _FamilyState, level: int) -> Iterator[Output]:
         window = state.rollups.pop(self._sizes[level])
