@@ -1,54 +1,54 @@
-"""A worker that kills itself (SIGKILL) at one step of its work, the nth time it comes there.
+"""A worker that signals itself at one step of its work, the nth time it comes there.
 
-``python -m tests.harness.crashing_worker STEP NTH STAGE`` wraps what the worker sends with and calls it; production
-code knows nothing of it.
+``python -m tests.harness.crashing_worker SIGNAL STEP NTH STAGE…`` wraps what the worker sends with and calls it;
+production code knows nothing of it. SIGKILL ends it there; SIGTERM makes it stop in good order from there; SIGSTOP
+makes it sleep there, with whatever it was about to send still in its hands, until SIGCONT.
 
+- ``during-TOPIC``: a message for TOPIC was handed to the client, and has hardly left the process.
 - ``before-TOPIC``: messages for TOPIC were sent, nobody has waited for their acknowledgement.
 - ``after-TOPIC``: the brokers have acknowledged them, and nothing that follows from it has happened: no commit.
+- ``during-insert``: rows are gathered, and ClickHouse has not been asked yet.
 - ``after-insert``: ClickHouse has acknowledged an insert, and its offsets are not committed.
 """
 
 import os
 import signal
 import sys
-from typing import Any, Final, NoReturn
+from typing import Any
 
 from streams import worker
 from streams.config import load_settings
 from streams.producer import Producer
 from streams.sinks.clickhouse import ClickHouse
 
-INSERT: Final = "after-insert"
-
-
-def die() -> NoReturn:
-    """End this process as the kernel would: no handler, no flush, no goodbye."""
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError("still alive")
-
 
 class Fuse:
-    """Burns down once each time the step is reached."""
+    """Burns down once each time the step is reached, and then sends the signal, once."""
 
-    def __init__(self, nth: int) -> None:
+    def __init__(self, name: str, nth: int) -> None:
+        self._signal = signal.Signals[name]
         self._left = nth
 
     def burn(self) -> None:
         """Reach the step once more."""
         self._left -= 1
-        if self._left <= 0:
-            die()
+        if self._left == 0:
+            # To itself and not to a parent's child: nothing of this process runs on in between.
+            os.kill(os.getpid(), self._signal)
 
 
 def arm_producer(moment: str, wanted: str, fuse: Fuse) -> None:
-    """Let every producer of this process blow up at a barrier behind messages for ``wanted``."""
+    """Let every producer of this process blow up at messages for ``wanted``, or at a barrier behind them."""
 
     class Crashing(Producer):
         armed = False
 
         def send(self, topic: str, *rest: Any, **named: Any) -> None:
             super().send(topic, *rest, **named)
-            self.armed |= topic.endswith(wanted)
+            if topic.endswith(wanted):
+                self.armed = True
+                if moment == "during":
+                    fuse.burn()
 
         async def barrier(self) -> None:
             armed, self.armed = self.armed, False
@@ -61,25 +61,28 @@ def arm_producer(moment: str, wanted: str, fuse: Fuse) -> None:
     setattr(worker, "Producer", Crashing)  # noqa: B010 - the module does not offer it, it only uses it
 
 
-def arm_insert(fuse: Fuse) -> None:
-    """Blow up once ClickHouse has acknowledged an insert."""
+def arm_insert(moment: str, fuse: Fuse) -> None:
+    """Blow up before ClickHouse is asked to insert, or once it has acknowledged that."""
     insert = ClickHouse.insert
 
     def crashing(self: ClickHouse, *rest: Any, **named: Any) -> None:
+        if moment == "during":
+            fuse.burn()
         insert(self, *rest, **named)
-        fuse.burn()
+        if moment == "after":
+            fuse.burn()
 
     ClickHouse.insert = crashing  # type: ignore[method-assign]
 
 
-def main(step: str, nth: str, *stages: str) -> int:
+def main(name: str, step: str, nth: str, *stages: str) -> int:
     """Arm, then work."""
-    fuse = Fuse(int(nth))
-    if step == INSERT:
-        arm_insert(fuse)
+    fuse = Fuse(name, int(nth))
+    moment, _, wanted = step.partition("-")
+    if wanted == "insert":
+        arm_insert(moment, fuse)
     else:
-        moment, _, topic = step.partition("-")
-        arm_producer(moment, topic, fuse)
+        arm_producer(moment, wanted, fuse)
     return worker.run_worker(load_settings(), stages)
 
 

@@ -16,6 +16,8 @@ QS: Final = (0.5, 0.95, 0.99)
 _PLACES: Final = 1 << 30
 Key = tuple[str, str, str, int, int]
 """(model, version, segment, window_s, start_ms)."""
+Edges = Mapping[tuple[str, str], Mapping[str, Floats]]
+"""(model, version) → quantity → float64[33]."""
 
 _SCOPE: Final = "model, model_version, segment"
 _START: Final = "toInt32(window_s), toUnixTimestamp64Milli(start)"
@@ -55,9 +57,14 @@ class Oracle:
         self.levels = list(levels(self.traffic))
 
     @property
+    def events(self) -> int:
+        """Events of the models that are compared."""
+        return int((self.traffic.model >= 0).sum())
+
+    @property
     def on_time(self) -> int:
-        """Events that are counted in a window."""
-        return int((~self.late).sum())
+        """Those of them that are counted in a window."""
+        return int((~self.late & (self.traffic.model >= 0)).sum())
 
     def volumes(self) -> dict[Key, tuple[int, int]]:
         """(rows, late) of every window that has either."""
@@ -136,7 +143,7 @@ def wait_shown(installation: Installation, oracle: Oracle, timeout_s: float) -> 
     """
     tables = ("sum(rows) + sum(late) FROM volume WHERE", "sum(count) FROM windows WHERE quantity = 'latency_ms' AND",
               "sum(count) FROM categories WHERE quantity = 'status' AND")  # fmt: skip
-    wanted = [dict.fromkeys(SIZES_S, events) for events in (len(oracle.traffic), oracle.on_time, oracle.on_time)]
+    wanted = [dict.fromkeys(SIZES_S, events) for events in (oracle.events, oracle.on_time, oracle.on_time)]
 
     def totals() -> list[dict[int, int]]:
         installation.check_alive()
@@ -169,10 +176,10 @@ def _check_same(wanted: Mapping[Any, Any], found: Mapping[Any, Any]) -> None:
     assert not wrong, f"{len(wrong)} of {len(wanted)} differ (which, expected, shown): {sorted(wrong, key=str)[:8]}"
 
 
-def check_numerics(installation: Installation, oracle: Oracle, *, edges: dict[str, Floats] | None = None) -> int:
+def check_numerics(installation: Installation, oracle: Oracle, *, edges: Edges | None = None) -> int:
     """Every number of every window of every quantity; how many windows that were.
 
-    ``edges`` are those of a baseline that was in force throughout for the quantities it names, of ``MODELS[0]``.
+    ``edges`` are those of baselines that were in force throughout, by model and quantity.
     None: baselines were learned on the way, so bins are compared only where a window is wholly a LogHistogram.
     """
     columns = "rows, count, nulls, sum, mean, stddev, min, max, p50, p95, p99, layout, bins, counts"
@@ -185,13 +192,13 @@ def check_numerics(installation: Installation, oracle: Oracle, *, edges: dict[st
         assert (row["rows"], row["count"]) == (volumes[key][0], len(values)), where
         assert row["nulls"] == volumes[key][0] - len(values), where
         _check_moments(row, values, where)
-        if edges is None or key[:2] != MODELS[0] or quantity not in edges:
-            if edges is None and row["layout"]:
-                assert sum(row["counts"]) == len(values), f"{where}: layout {row['layout']}"
-            else:
-                _check_log(row, values, where)
+        own = None if edges is None else edges.get(key[:2], {}).get(quantity)
+        if own is not None:
+            _check_binned(row, values, own, where)
+        elif edges is None and row["layout"]:
+            assert sum(row["counts"]) == len(values), f"{where}: layout {row['layout']}"
         else:
-            _check_binned(row, values, edges[quantity], where)
+            _check_log(row, values, where)
         seen += 1
     assert seen == len(found), f"{len(found) - seen} windows are shown that no event is in"
     return seen

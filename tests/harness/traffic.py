@@ -70,9 +70,22 @@ class Traffic:
     start_ms: int
     span_ms: int
     base_ms: Ints = field(repr=False)
+    _ids: list[str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._ids = self.event_ids
 
     def __len__(self) -> int:
         return len(self.ts_ms)
+
+    @property
+    def event_ids(self) -> list[str]:
+        """``p3-000123``: each partition is one producer's, and its events are numbered in the order they are sent."""
+        number = np.zeros(len(self), np.int64)
+        for partition in range(self.partitions):
+            own = np.flatnonzero(self.partition == partition)
+            number[own] = np.arange(len(own))
+        return [f"p{p}-{n:06d}" for p, n in zip(self.partition.tolist(), number.tolist(), strict=True)]
 
     @classmethod
     def make(
@@ -174,7 +187,7 @@ class Traffic:
         features |= {name.removeprefix("features."): _coded(*coded, places) for name, coded in self.texts.items()}
         return {
             "ts_ms": self.ts_ms[places],
-            "event_id": [f"e{i}" for i in places.tolist()],
+            "event_id": [self._ids[i] for i in places.tolist()],
             "model": models,
             "model_version": versions,
             "segment": {name: _coded(codes, SEGMENTS[name], places) for name, codes in self.segments.items()},
@@ -196,7 +209,7 @@ class Traffic:
                 features = {name: value for name, value in features.items() if value is not None}
             yield {
                 "ts_ms": int(self.ts_ms[i]),
-                "event_id": f"e{i}",
+                "event_id": self._ids[i],
                 "model": model,
                 "model_version": version,
                 "segment": {n: SEGMENTS[n][codes[i]] for n, codes in self.segments.items() if codes[i] >= 0},

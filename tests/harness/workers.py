@@ -43,13 +43,15 @@ class Worker:
         self._env = {**env, **web, "PYTHONPATH": str(ROOT)}
         self._child = ChildProcess(name, self.log_path)
         self.pid = 0
+        self.started_ms = 0
 
-    def start(self, step: str = "", nth: int = 1) -> None:
-        """Start it; with ``step``, as one that kills itself there the nth time (see ``crashing_worker``)."""
+    def start(self, step: str = "", nth: int = 1, signum: signal.Signals = signal.SIGKILL) -> None:
+        """Start it; with ``step``, as one that sends itself a signal there the nth time (see ``crashing_worker``)."""
         self._ready_file.unlink(missing_ok=True)
         program = ["streams", "worker", *(word for stage in self.stages for word in ("--stage", stage))]
         if step:
-            program = ["tests.harness.crashing_worker", step, str(nth), *self.stages]
+            program = ["tests.harness.crashing_worker", signum.name, step, str(nth), *self.stages]
+        self.started_ms = time.time_ns() // 1_000_000
         self._child.start([sys.executable, "-P", "-m", *program], env=self._env)
         self.pid = self._child.pid
 
@@ -61,8 +63,18 @@ class Worker:
     @property
     def was_killed(self) -> bool:
         """Whether it has ended, by SIGKILL."""
+        return self.exit_code == -signal.SIGKILL
+
+    @property
+    def exit_code(self) -> int | None:
+        """How the process has ended; None while it runs, or before its first start."""
         process = self._child._process
-        return process is not None and process.poll() == -signal.SIGKILL
+        return None if process is None else process.poll()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the process sleeps since a SIGSTOP."""
+        return self.alive and psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
 
     @property
     def rss_bytes(self) -> int:
@@ -75,6 +87,10 @@ class Worker:
         assert self._child._process is not None
         self._child._process.wait()
 
+    def signal(self, signum: signal.Signals) -> None:
+        """Any signal; does not wait for what comes of it."""
+        os.kill(self.pid, signum)
+
     def stop(self) -> int:
         """SIGTERM; the exit code."""
         process = self._child._process
@@ -83,13 +99,18 @@ class Worker:
 
     def is_ready(self) -> bool:
         """Whether ``/readyz`` says so."""
+        page = self.page("/readyz")
+        return bool(page) and msgspec.json.decode(page)["status"] == "ok"
+
+    def page(self, path: str) -> bytes:
+        """What it answers on its web port; empty when it does not, or with an error."""
         if not self._ready_file.exists():
-            return False
+            return b""
         try:
-            with urllib.request.urlopen(f"{self._ready_file.read_text()}/readyz", timeout=_PAGE_S) as page:  # noqa: S310
-                return bool(msgspec.json.decode(page.read())["status"] == "ok")
+            with urllib.request.urlopen(f"{self._ready_file.read_text()}{path}", timeout=_PAGE_S) as page:  # noqa: S310
+                return bytes(page.read())
         except (urllib.error.URLError, OSError):
-            return False
+            return b""
 
     def wait_ready(self, timeout_s: float = READY_S) -> float:
         """Wait until it holds partitions and keeps up; how long that took, in seconds."""
@@ -105,3 +126,7 @@ class Worker:
     def log_tail(self, lines: int = 40) -> str:
         """The end of its log."""
         return self._child.log_tail(lines)
+
+    def log(self) -> str:
+        """All that its lives have logged."""
+        return self.log_path.read_text(errors="replace")

@@ -44,7 +44,7 @@ def test_a_million_events_equal_the_oracle(kafka: LocalKafka, clickhouse: LocalC
         through_s = time.monotonic() - began
         check_volumes(installation, oracle)
         check_categories(installation, oracle)
-        windows = check_numerics(installation, oracle, edges=edges)
+        windows = check_numerics(installation, oracle, edges={MODELS[0]: edges})
         assert installation.stop() == dict.fromkeys(STAGES, 0)
     took_s = time.monotonic() - began
     tell(f"{EVENTS:,} events, {windows:,} histograms; shown after {through_s:.0f} s, {took_s:.0f} s in all")
