@@ -39,6 +39,8 @@ class TransportSettings:
         How long one commit may take before it is tried again.
     check_crcs
         Check each batch's checksum.
+    max_batch_bytes
+        What a compressed batch of records may become; larger ones are passed on as they are, as one record.
     isolation_level
         ``read_committed`` leaves out records of aborted transactions.
     security
@@ -58,8 +60,9 @@ class TransportSettings:
     release_timeout_s: float = 30.0
     commit_timeout_s: float = 10.0
     check_crcs: bool = True
+    max_batch_bytes: int = 64 << 20
     isolation_level: str = "read_committed"
-    security: Mapping[str, Any] = field(default_factory=dict)
+    security: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 class StaleGenerationError(Exception):

@@ -16,6 +16,8 @@ from streams.broker import BrokerView
 from streams.clock import Clock, SystemClock
 from streams.compacted import CompactedReader
 from streams.config import Settings
+from streams.config.doubts import doubts
+from streams.connections import client_config, client_security, consumer_security
 from streams.errors import ConfigError
 from streams.health import Health, HealthServer, StageStatus, judge
 from streams.logs import configure_logging
@@ -50,7 +52,7 @@ class _Parts:
     @property
     def kafka(self) -> dict[str, Any]:
         """Settings of librdkafka."""
-        return {"bootstrap.servers": self.settings.kafka.bootstrap_servers}
+        return client_config(self.settings.kafka)
 
     def topic(self, name: TopicName) -> str:
         """A topic's full name."""
@@ -62,6 +64,7 @@ class _Parts:
             self.settings.kafka.bootstrap_servers,
             client_id=self.settings.kafka.client_id,
             max_message_bytes=_PRODUCER_BYTES,
+            security=client_security(self.settings.kafka),
         )
         self.producers.append(producer)
         return producer
@@ -159,6 +162,8 @@ def run_worker(settings: Settings, stages: Sequence[str]) -> int:
         named = ", ".join(unknown) or "named"
         raise ConfigError(f"There is no stage {named}.", "--stage", f"Give {', '.join(STAGES)}.")
     configure_logging(settings.logging)
+    for doubt in doubts(settings):
+        log.warning("%s", doubt)
     return asyncio.run(_run(settings, tuple(dict.fromkeys(stages))))
 
 
@@ -203,6 +208,8 @@ def _app(name: str, parts: _Parts) -> StageApp:
             buffer_bytes=kafka.buffer_bytes,
             commit_interval_s=parts.settings.commit_interval_s,
             session_timeout_s=kafka.session_timeout_s,
+            max_batch_bytes=kafka.max_batch_bytes,
+            security=consumer_security(kafka),
         ),
         clock=parts.clock,
     )

@@ -1,12 +1,11 @@
 """Puts the alert stage together out of the settings."""
 
-from typing import Any
-
 from streams.alert.feeds import KafkaAlertLog, KafkaControlFeed
 from streams.alert.policy import AlertPolicy
 from streams.alert.stage import AlertStage, AlertTopics
 from streams.clock import Clock
 from streams.config import AlertSettings, Settings
+from streams.connections import client_config
 from streams.metrics import Metrics
 from streams.state import Sender, StateStore
 
@@ -42,7 +41,7 @@ def alert_stage(settings: Settings, clock: Clock, metrics: Metrics, sender: Send
         Where snapshots are kept.
     """
     prefix = settings.kafka.topic_prefix
-    config: dict[str, Any] = {"bootstrap.servers": settings.kafka.bootstrap_servers}
+    config = client_config(settings.kafka)
     timeout_s = settings.kafka.request_timeout_s
     topics = AlertTopics(f"{prefix}findings", f"{prefix}alerts", f"{prefix}rows", f"{prefix}dead-letters")
     return AlertStage(

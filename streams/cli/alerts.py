@@ -44,7 +44,7 @@ def tail(
     kafka = settings_of(ctx).kafka
     since_ms = None if since is None else moment_ms(since, SystemClock().now_ms())
     from_start = since_ms is not None or not follow
-    with Feed(kafka.bootstrap_servers, f"{kafka.topic_prefix}alerts", decode, from_start=from_start) as feed:
+    with Feed(kafka, f"{kafka.topic_prefix}alerts", decode, from_start=from_start) as feed:
         while True:
             came = list(feed.take(_WAIT_S if follow else _QUIET_S))
             for alert in came:

@@ -71,13 +71,13 @@ def list_all(ctx: typer.Context, model: Annotated[str, typer.Option(help="Only t
     from schemas.topics import TopicName
     from streams.baselines import BaselineFeed
     from streams.compacted import CompactedReader
+    from streams.connections import client_config
 
     settings = settings_of(ctx)
     kafka = settings.kafka
     reader = CompactedReader(
-        {"bootstrap.servers": kafka.bootstrap_servers}, kafka.topic_prefix + TopicName.BASELINES, None,
-        kafka.request_timeout_s,
-    )  # fmt: skip
+        client_config(kafka), kafka.topic_prefix + TopicName.BASELINES, None, kafka.request_timeout_s
+    )
     feed = BaselineFeed(reader)
     try:
         found = asyncio.run(feed.start())
@@ -117,10 +117,13 @@ def _publish(settings: "Settings", baseline: "Baseline") -> None:
     from schemas.topics import TopicName
     from streams.analyse.rows import baseline_rows
     from streams.baselines import message
+    from streams.connections import client_security
     from streams.producer import Producer
 
     async def send() -> None:
-        producer = Producer(settings.kafka.bootstrap_servers, max_message_bytes=14 << 20)
+        producer = Producer(
+            settings.kafka.bootstrap_servers, max_message_bytes=14 << 20, security=client_security(settings.kafka)
+        )
         prefix = settings.kafka.topic_prefix
         try:
             key, value = message(baseline)

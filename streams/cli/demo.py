@@ -129,9 +129,10 @@ def _played(scenario: "Scenario", stack: "Stack", wall_s: float) -> "Iterator[Pl
     from loadgen.playing import Playing, Schedule
     from loadgen.producer import KafkaSink
     from streams.clock import SystemClock
+    from streams.connections import client_config
 
     kafka = stack.settings.kafka
-    sink = KafkaSink({"bootstrap.servers": kafka.bootstrap_servers}, kafka.topic_prefix + "predictions")
+    sink = KafkaSink(client_config(kafka), kafka.topic_prefix + "predictions")
     schedule = Schedule.catching_up(scenario, SystemClock().now_ms(), wall_s)
     playing = Playing(scenario, schedule, sink)
     playing.start()
@@ -155,8 +156,8 @@ def _watch(playing: "Playing", stack: "Stack", view: "DemoView") -> "list[Alert]
     begun = time.monotonic()
     played_s = 0.0
     with (
-        Feed(kafka.bootstrap_servers, kafka.topic_prefix + "alerts", alert_messages.decode) as alert_feed,
-        Feed(kafka.bootstrap_servers, kafka.topic_prefix + "findings", findings.decode) as finding_feed,
+        Feed(kafka, kafka.topic_prefix + "alerts", alert_messages.decode) as alert_feed,
+        Feed(kafka, kafka.topic_prefix + "findings", findings.decode) as finding_feed,
     ):
         while drained_at is None or time.monotonic() < drained_at + _SETTLE_S:
             for alert in alert_feed.take(0.2):

@@ -6,6 +6,8 @@ from typing import Final, Generic, Self, TypeVar
 import msgspec
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
 
+from streams.config import KafkaSettings
+from streams.connections import client_config
 from streams.errors import UnavailableError
 
 T = TypeVar("T")
@@ -18,8 +20,8 @@ class Feed(Generic[T]):
 
     Parameters
     ----------
-    bootstrap
-        Brokers.
+    kafka
+        Where the brokers are, and who asks.
     topic
         Must exist.
     decode
@@ -33,12 +35,14 @@ class Feed(Generic[T]):
         When no broker answers, or the topic does not exist.
     """
 
-    def __init__(self, bootstrap: str, topic: str, decode: Callable[[bytes], T], *, from_start: bool = True) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, topic: str, decode: Callable[[bytes], T], *, from_start: bool = True
+    ) -> None:
         self.unreadable = 0
         self._decode = decode
         self._consumer = Consumer(
             {
-                "bootstrap.servers": bootstrap,
+                **client_config(kafka),
                 # Required by the client; never joined, as partitions are assigned and nothing is committed.
                 "group.id": "halcyon-feed",
                 "enable.auto.commit": False,
@@ -49,7 +53,9 @@ class Feed(Generic[T]):
             known = self._consumer.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
         except KafkaException as error:
             raise UnavailableError(
-                f"No broker answers: {error.args[0].str()}.", bootstrap, "Start one with 'halcyon up'."
+                f"No broker answers: {error.args[0].str()}.",
+                kafka.bootstrap_servers,
+                "Start one with 'halcyon up', or see what 'halcyon config check' says.",
             ) from error
         if known.error is not None or not known.partitions:
             raise UnavailableError("It does not exist.", f"topic {topic}", "Run 'halcyon topics apply'.")

@@ -63,6 +63,7 @@ async def _tell_losses(producer: "Producer") -> None:
 
 async def _run(source: "Source", settings: "Settings", beat_s: float, *, once: bool, to_stdout: bool) -> "Outcome":
     from streams.clock import SystemClock
+    from streams.connections import client_security
     from streams.gpu_agent.agent import Agent, to_text, to_topic
     from streams.producer import Producer
 
@@ -75,7 +76,12 @@ async def _run(source: "Source", settings: "Settings", beat_s: float, *, once: b
         return agent.outcome
     kafka = settings.kafka
     patience_s = kafka.request_timeout_s
-    producer = Producer(kafka.bootstrap_servers, client_id=f"{kafka.client_id}-gpu", delivery_timeout_s=patience_s)
+    producer = Producer(
+        kafka.bootstrap_servers,
+        client_id=f"{kafka.client_id}-gpu",
+        delivery_timeout_s=patience_s,
+        security=client_security(kafka),
+    )
     agent = Agent(source, to_topic(producer, f"{kafka.topic_prefix}{TOPIC}"), SystemClock(), beat_s)
     watch = asyncio.create_task(_tell_losses(producer))
     try:

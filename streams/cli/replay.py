@@ -93,10 +93,11 @@ def _check_newest(ctx: typer.Context, replay: "Replay", topic: str) -> None:
     """Refuse what would arrive late as a whole: events older than what the topic holds already."""
     from schemas.alerts import rfc3339
     from streams.cli.newest import newest_ms
+    from streams.connections import client_config
 
     settings = settings_of(ctx)
     name = settings.kafka.topic_prefix + topic
-    newest = newest_ms({"bootstrap.servers": settings.kafka.bootstrap_servers}, name)
+    newest = newest_ms(client_config(settings.kafka), name)
     if newest is not None and replay.first_ms < newest - round(settings.time.out_of_orderness_s * 1000):
         raise HalcyonError(
             f"The topic has come to {rfc3339(newest)}, this file begins at {rfc3339(replay.first_ms)}: what is older "
@@ -138,11 +139,12 @@ def _show(replay: "Replay") -> None:
 
 def _play(ctx: typer.Context, replay: "Replay", topic: str, speed: float, rate: float) -> None:
     from loadgen.producer import EventTimePace, KafkaSink, Player, RatePace
+    from streams.connections import client_config
 
     kafka = settings_of(ctx).kafka
     name = kafka.topic_prefix + topic
     pace = EventTimePace(replay.first_ms, speed) if speed else RatePace(rate or float("inf"))
-    sink = KafkaSink({"bootstrap.servers": kafka.bootstrap_servers}, name, spread=replay.family == "predictions")
+    sink = KafkaSink(client_config(kafka), name, spread=replay.family == "predictions")
     err().print(f"{_summary(replay)} → topic {escape(name)}", highlight=False)
     player = Player(sink, pace)
     _with_progress(player, replay)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 from urllib.parse import urlsplit
 
 from streams.clock import SystemClock
-from streams.config import Settings
+from streams.config import ClickHouseSettings, Settings
 from streams.errors import HalcyonError, UnavailableError
 from streams.supervisor import Supervisor
 
@@ -142,7 +142,7 @@ def _choose(settings: Settings, folder: Path, *, fresh: bool) -> tuple["LocalKaf
                 "No Kafka broker answers.", address, "Start it, or leave 'kafka.bootstrap_servers' out for a local one."
             )
         kafka = LocalKafka(folder / "kafka", int(address.rpartition(":")[2]))
-    if not _clickhouse_answers(url):
+    if not _clickhouse_answers(settings.clickhouse):
         if url != default.clickhouse.url:
             raise UnavailableError(
                 "ClickHouse does not answer.", url, "Start it, or leave 'clickhouse.url' out for a local one."
@@ -155,8 +155,10 @@ def _kafka_answers(settings: Settings) -> bool:
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
+    from streams.connections import client_config
+
     # Log level 0: that nobody answers is an answer here.
-    admin = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0})
+    admin = AdminClient({**client_config(settings.kafka), "log_level": 0})
     try:
         admin.list_topics(timeout=_PROBE_S)
     except KafkaException:
@@ -164,9 +166,12 @@ def _kafka_answers(settings: Settings) -> bool:
     return True
 
 
-def _clickhouse_answers(url: str) -> bool:
+def _clickhouse_answers(clickhouse: ClickHouseSettings) -> bool:
+    from streams.connections import database_tls
+
+    url, tls = clickhouse.url.rstrip("/") + "/ping", database_tls(clickhouse)
     try:
-        with urllib.request.urlopen(url.rstrip("/") + "/ping", timeout=_PROBE_S):  # noqa: S310 - http(s) by the settings
+        with urllib.request.urlopen(url, timeout=_PROBE_S, context=tls):  # noqa: S310 - http(s) by the settings
             return True
     except OSError:
         return False
@@ -184,11 +189,12 @@ def _at(settings: Settings, bootstrap: str, url: str) -> Settings:
 def _prepare(settings: Settings) -> None:
     from schemas.clickhouse import migrations
     from streams.cli.topics import declared
+    from streams.connections import client_config
     from streams.sinks.clickhouse import ClickHouse
     from streams.sinks.migrator import Migrator
     from streams.topics import TopicAdmin
 
-    TopicAdmin({"bootstrap.servers": settings.kafka.bootstrap_servers}).apply(declared(settings))
+    TopicAdmin(client_config(settings.kafka)).apply(declared(settings))
     server = ClickHouse(settings.clickhouse, database=None)
     try:
         Migrator(server, settings.clickhouse.database, migrations()).apply()

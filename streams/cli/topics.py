@@ -88,7 +88,7 @@ def _kept(config: "Mapping[str, str]") -> str:
 
 
 def _admin(settings: "Settings") -> "TopicAdmin":
+    from streams.connections import client_config
     from streams.topics import TopicAdmin
 
-    kafka = settings.kafka
-    return TopicAdmin({"bootstrap.servers": kafka.bootstrap_servers}, kafka.request_timeout_s)
+    return TopicAdmin(client_config(settings.kafka), settings.kafka.request_timeout_s)

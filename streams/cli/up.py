@@ -49,7 +49,7 @@ def command(
         stack.supervisor.wait_ready(READY_S, time.sleep)
         kafka = stack.settings.kafka
         topic = kafka.topic_prefix + "alerts"
-        with Feed(kafka.bootstrap_servers, topic, alert_messages.decode, from_start=False) as feed, _shown() as show:
+        with Feed(kafka, topic, alert_messages.decode, from_start=False) as feed, _shown() as show:
             _watch(stack, feed, show)
 
 

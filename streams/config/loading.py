@@ -76,7 +76,7 @@ def _file_layer(path: str | Path | None, environment: Mapping[str, str]) -> list
             f"The configuration cannot be read: {reason}.", str(file), f"Correct --config or {FILE_VARIABLE}."
         ) from error
     except yaml.YAMLError as error:
-        raise _yaml_error(file, error) from error
+        raise _yaml_error(file, error) from None  # the parser quotes the line, which may hold a password
     if values is None:
         values = {}
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):

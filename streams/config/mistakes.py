@@ -1,5 +1,6 @@
 """Turning what pydantic found into lines that say which knob, from where, what is wrong, and what was meant."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -83,8 +84,13 @@ def _line(mistake: Mapping[str, Any], layers: Sequence[Layer], secrets: set[str]
     message = str(mistake["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     given = mistake["input"]
-    shown = "" if path in secrets or isinstance(given, BaseModel | Mapping) else f"; it is {given!r}"
+    shown = "" if path in secrets or isinstance(given, BaseModel | Mapping) else f"; it is {_without_user(given)!r}"
     return f"{path} ({origin}): {message}{shown}"
+
+
+def _without_user(given: object) -> object:
+    """An address without the user and the password that somebody has put into it."""
+    return re.sub(r"[^/,\s]*@", "***@", given) if isinstance(given, str) else given
 
 
 def _suggestion(path: str) -> str:

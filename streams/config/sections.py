@@ -5,6 +5,15 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
+from streams.config.credentials import PemFile, SecretFile, one_of, secret, tls_context
+
+
+def _without_user(value: object) -> object:
+    """Refuse an address that names a user: it is shown in logs and errors, and its password with it."""
+    if isinstance(value, str) and "@" in value:
+        raise ValueError("a user and a password have knobs of their own and must not stand in the address")
+    return value
+
 
 def _split_commas(value: object) -> object:
     """Let the environment give a list as ``a,b``; files give real lists."""
@@ -13,20 +22,42 @@ def _split_commas(value: object) -> object:
     return value
 
 
+Address = Annotated[str, BeforeValidator(_without_user)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
 
 
 class Section(BaseModel):
     """What all sections share: immutable, and no knob that is not declared."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
 
 
 class KafkaSettings(Section):
     """How brokers are reached."""
 
-    bootstrap_servers: str = Field(
+    bootstrap_servers: Address = Field(
         "127.0.0.1:9092", min_length=1, description="Brokers to start from, `host:port`, comma-separated."
+    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="Whether connections are encrypted (`…SSL`) and begin with a log-in (`SASL_…`)."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="How the password is proved; `PLAIN` sends it as it is."
+    )
+    sasl_username: str = Field("", max_length=255, description="Who logs in.")
+    sasl_password: SecretStr = Field(SecretStr(""), description="Password; give it in the environment, not in a file.")
+    sasl_password_file: SecretFile = Field("", description="File that holds the password and nothing else.")
+    ssl_ca_file: PemFile = Field(
+        "", description="Authorities that the brokers' certificates must come from, PEM; by default the system's."
+    )
+    ssl_cert_file: PemFile = Field("", description="This client's certificate, PEM, where brokers ask for one.")
+    ssl_key_file: PemFile = Field("", description="The key of `ssl_cert_file`, PEM.")
+    ssl_key_password: SecretStr = Field(SecretStr(""), description="Opens `ssl_key_file` where it is encrypted.")
+    ssl_key_password_file: SecretFile = Field("", description="File that holds `ssl_key_password` and nothing else.")
+    ssl_check_hostname: bool = Field(
+        True, description="Whether a broker's certificate must be for the name it is reached by."
     )
     client_id: str = Field(
         "halcyon",
@@ -50,6 +81,12 @@ class KafkaSettings(Section):
     max_partition_fetch_bytes: int = Field(
         1_048_576, ge=65_536, le=1_073_741_824, description="Most that one fetch brings of one partition."
     )
+    max_batch_bytes: int = Field(
+        67_108_864,
+        ge=1_048_576,
+        le=1_073_741_824,
+        description="What a compressed batch of records may become; a larger one goes to the dead letters as it is.",
+    )
     fetch_max_wait_ms: int = Field(
         250, ge=1, le=10_000, description="How long a broker holds a fetch that has nothing."
     )
@@ -59,6 +96,31 @@ class KafkaSettings(Section):
         le=4_294_967_296,
         description="Records read and not processed; reading waits above it.",
     )
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether connections are TLS."""
+        return self.security_protocol.endswith("SSL")
+
+    @property
+    def logs_in(self) -> bool:
+        """Whether connections begin with user and password."""
+        return self.security_protocol.startswith("SASL")
+
+    @model_validator(mode="after")
+    def _credentials_are_whole(self) -> Self:
+        one_of("sasl_password", self.sasl_password, self.sasl_password_file)
+        one_of("ssl_key_password", self.ssl_key_password, self.ssl_key_password_file)
+        if self.logs_in and not self.sasl_username:
+            msg = f"security_protocol {self.security_protocol} needs sasl_username"
+            raise ValueError(msg)
+        if self.logs_in and not (self.sasl_password.get_secret_value() or self.sasl_password_file):
+            msg = f"security_protocol {self.security_protocol} needs sasl_password or sasl_password_file"
+            raise ValueError(msg)
+        if self.encrypted:
+            password = secret(self.ssl_key_password, self.ssl_key_password_file)
+            tls_context(self.ssl_ca_file, self.ssl_cert_file, self.ssl_key_file, password)
+        return self
 
 
 class TopicSettings(Section):
@@ -224,11 +286,21 @@ class AlertSettings(Section):
 class ClickHouseSettings(Section):
     """Where rows go. Detection and alerting never wait for it."""
 
-    url: str = Field(
-        "http://127.0.0.1:8123", pattern=r"^https?://[^/\s]+/?$", description="HTTP address of the server."
+    url: Address = Field(
+        "http://127.0.0.1:8123",
+        pattern=r"^https?://[^/\s]+/?$",
+        description="HTTP address of the server; `https://` for TLS.",
     )
     user: str = Field("default", description="User name.")
     password: SecretStr = Field(SecretStr(""), description="Password; give it in the environment, not in a file.")
+    password_file: SecretFile = Field("", description="File that holds the password and nothing else.")
+    ssl_ca_file: PemFile = Field(
+        "", description="Authorities that the server's certificate must come from, PEM; by default the system's."
+    )
+    ssl_cert_file: PemFile = Field(
+        "", description="This client's certificate, PEM; without a password it also says who the user is."
+    )
+    ssl_key_file: PemFile = Field("", description="The key of `ssl_cert_file`, PEM, not encrypted.")
     database: str = Field(
         "halcyon",
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
@@ -241,6 +313,18 @@ class ClickHouseSettings(Section):
         0.5, gt=0, le=60, description="Wait after the first failed insert; doubles with each further one."
     )
     retry_max_s: float = Field(30.0, gt=0, le=600, description="Longest wait between two tries.")
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether connections are TLS."""
+        return self.url.startswith("https:")
+
+    @model_validator(mode="after")
+    def _credentials_are_whole(self) -> Self:
+        one_of("password", self.password, self.password_file)
+        if self.encrypted:
+            tls_context(self.ssl_ca_file, self.ssl_cert_file, self.ssl_key_file)
+        return self
 
 
 class WebSettings(Section):

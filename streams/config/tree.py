@@ -38,6 +38,7 @@ class Settings(BaseSettings):
         env_nested_delimiter=ENV_DELIMITER,
         validate_default=True,
         allow_inf_nan=False,
+        hide_input_in_errors=True,
     )
 
     kafka: KafkaSettings = KafkaSettings()

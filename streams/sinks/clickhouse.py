@@ -17,6 +17,7 @@ from clickhouse_connect.driver.client import Client
 
 from schemas.rows import TABLES
 from streams.config.sections import ClickHouseSettings
+from streams.connections import database_password, database_tls
 from streams.sinks.errors import REASONS, ClickHouseRefusedError, ClickHouseUnavailableError, Reason, insert_error
 
 _CONNECT_TIMEOUT_S: Final = 10
@@ -170,12 +171,19 @@ class ClickHouse:
         if self._client is None:
             address = urlsplit(self._settings.url)
             timeout_s = math.ceil(self._settings.timeout_s)
+            cert_file, password = self._settings.ssl_cert_file, database_password(self._settings)
+            database_tls(self._settings)  # says what is wrong with the files in words that the driver does not have
             self._client = clickhouse_connect.get_client(
                 host=address.hostname,
                 port=address.port or (443 if address.scheme == "https" else 8123),
                 interface=address.scheme,
                 username=self._settings.user,
-                password=self._settings.password.get_secret_value(),
+                password=password,
+                ca_cert=self._settings.ssl_ca_file or None,
+                client_cert=cert_file or None,
+                client_cert_key=self._settings.ssl_key_file or None,
+                # Without a password the certificate says who the user is; with one it only opens the door.
+                tls_mode="strict" if cert_file and password else None,
                 database=self._database,
                 compress="lz4",
                 connect_timeout=min(_CONNECT_TIMEOUT_S, timeout_s),

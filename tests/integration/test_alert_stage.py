@@ -37,7 +37,7 @@ from streams.alert.stage import ORIGIN_HEADER
 from streams.cli import alerts as alerts_command
 from streams.cli.app import run
 from streams.cli.feed import Feed
-from streams.config.sections import ClickHouseSettings
+from streams.config.sections import ClickHouseSettings, KafkaSettings
 from streams.errors import UnavailableError
 from streams.topics import Topic, TopicAdmin
 from tests.integration.clickhouse_support import HOUR_MS, SCOPE, migrated, numeric
@@ -97,7 +97,7 @@ def read_alerts(kafka: LocalKafka, prefix: str, count: int) -> list[tuple[str, i
     """(id, sequence) of what stands on the topic, once there are `count` and then nothing more for a while."""
     found: list[tuple[str, int]] = []
     deadline = time.monotonic() + PATIENCE_S
-    with Feed(kafka.bootstrap, f"{prefix}alerts", decode) as feed:
+    with Feed(KafkaSettings(bootstrap_servers=kafka.bootstrap), f"{prefix}alerts", decode) as feed:
         while time.monotonic() < deadline:
             came = [(alert.id, alert.sequence) for alert in feed.take(2.0)]
             found += came

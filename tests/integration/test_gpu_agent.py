@@ -10,6 +10,7 @@ from schemas.gpu import GpuSample
 from schemas.topics import Sizes, declarations
 from streams.cli.app import run
 from streams.cli.feed import Feed
+from streams.config import KafkaSettings
 from streams.topics import Topic, TopicAdmin
 from tests.unit.alert.helpers import T0
 
@@ -28,7 +29,9 @@ def test_a_sample_of_each_gpu_arrives(
     assert run(["gpu-agent", "--once", "--simulate", "7", "--gpus", "3", "--host", "node-1", "--model", "llm"]) == 0
     assert "3 samples sent" in capsys.readouterr().err
     found: list[GpuSample] = []
-    with Feed(kafka.bootstrap, declared.name, msgspec.json.Decoder(GpuSample).decode) as feed:
+    with Feed(
+        KafkaSettings(bootstrap_servers=kafka.bootstrap), declared.name, msgspec.json.Decoder(GpuSample).decode
+    ) as feed:
         while len(found) < 3:
             found += feed.take(1.0)
     assert {(sample.host, sample.model, sample.gpu_index) for sample in found} == {
