@@ -77,8 +77,13 @@ logger.server.level = info
 """
 
 
+def new_cluster_id() -> str:
+    """Kafka's form of an identifier: 16 random bytes in URL-safe base 64 without padding."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+
+
 class LocalKafka:
-    """A Kafka broker of one node that keeps its log in a folder.
+    """A Kafka broker that keeps its log in a folder: a cluster of its own, or a node of one.
 
     Parameters
     ----------
@@ -91,7 +96,11 @@ class LocalKafka:
         Bound of the Java heap in MiB, >= 128.
     properties
         Lines of ``server.properties`` that are added, or replace those of the same name. The plain listener
-        ``BROKER`` must stay: readiness is asked for there.
+        ``BROKER`` must stay: readiness is asked for there. A node of a cluster has its ``node.id`` and
+        ``controller.quorum.voters`` here.
+    cluster_id
+        What all nodes of a cluster share, see :func:`new_cluster_id`; by default one of its own. It counts when the
+        folder is used for the first time.
 
     Notes
     -----
@@ -100,11 +109,17 @@ class LocalKafka:
     """
 
     def __init__(
-        self, data_dir: Path, port: int | None = None, heap_mb: int = 512, properties: Mapping[str, str] | None = None
+        self,
+        data_dir: Path,
+        port: int | None = None,
+        heap_mb: int = 512,
+        properties: Mapping[str, str] | None = None,
+        cluster_id: str | None = None,
     ) -> None:
         self.data_dir = data_dir.resolve()
         self.heap_mb = heap_mb
         self.properties = dict(properties or {})
+        self.cluster_id = cluster_id or new_cluster_id()
         self.port = free_port() if port is None else port
         self.controller_port = free_port(other_than=self.port)
         self._child = ChildProcess("the local Kafka broker", self.data_dir / "kafka.log")
@@ -113,6 +128,11 @@ class LocalKafka:
     def bootstrap(self) -> str:
         """Address for clients, ``host:port``."""
         return f"{LOOPBACK}:{self.port}"
+
+    @property
+    def node_id(self) -> int:
+        """Number of the broker in its cluster."""
+        return int(self.properties.get("node.id", "1"))
 
     @property
     def pid(self) -> int:
@@ -134,13 +154,25 @@ class LocalKafka:
         LocalPartError
             When Java or Maven is missing, a port is taken, or the broker ends or is not ready in time.
         """
+        self.launch()
+        self.wait_ready(timeout_s)
+        return self
+
+    def launch(self) -> None:
+        """Start the broker's process, and return at once: a node of a cluster is not ready before most of them run.
+
+        Raises
+        ------
+        LocalPartError
+            When it runs already, Java or Maven is missing, or a port is taken.
+        """
         if self._child.alive:
             raise LocalPartError(f"the local Kafka broker already runs as process {self.pid}: stop() it first")
         java, jars = find_java(), resolve_jars()
         for port in (self.port, self.controller_port):
             if not port_is_free(port):
                 raise LocalPartError(f"port {port} on {LOOPBACK} is taken: end what listens there, or choose another")
-        cluster_id = self._prepare(java, jars)
+        self._prepare(java, jars)
         self._child.start(
             [
                 java,
@@ -155,8 +187,16 @@ class LocalKafka:
                 str(self._properties_path),
             ]
         )
-        self._child.wait_ready(lambda: self._answers_as(cluster_id), timeout_s)
-        return self
+
+    def wait_ready(self, timeout_s: float = _START_TIMEOUT_S) -> None:
+        """Wait until the launched broker answers, and is one of its cluster's.
+
+        Raises
+        ------
+        LocalPartError
+            When it ends or is not ready in time.
+        """
+        self._child.wait_ready(self._answers, timeout_s)
 
     def stop(self, timeout_s: float = 15.0) -> None:
         """Shut the broker down in order (SIGTERM), and kill it when it takes longer."""
@@ -185,7 +225,7 @@ class LocalKafka:
     def _properties_path(self) -> Path:
         return self.data_dir / "server.properties"
 
-    def _prepare(self, java: str, jars: Path) -> str:
+    def _prepare(self, java: str, jars: Path) -> None:
         log_dir = self.data_dir / "log"
         self.data_dir.mkdir(parents=True, exist_ok=True)
         ours = _SERVER_PROPERTIES.format(
@@ -199,15 +239,13 @@ class LocalKafka:
         if not meta.exists():
             self._format(java, jars)
         pairs = dict(line.split("=", 1) for line in meta.read_text().splitlines() if "=" in line)
-        return pairs["cluster.id"]
+        self.cluster_id = pairs["cluster.id"]
 
     def _format(self, java: str, jars: Path) -> None:
-        # Kafka's form of an identifier: 16 random bytes in URL-safe base 64 without padding.
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         command = [java, "-Xmx128m", *_JVM_COMMON, "-Dlog4j2.level=ERROR"]
         command += ["-cp", f"{jars}/*", "kafka.tools.StorageTool", "format"]
         # With "=": an identifier may begin with a dash.
-        command += [f"--cluster-id={cluster_id}", "--config", str(self._properties_path)]
+        command += [f"--cluster-id={self.cluster_id}", "--config", str(self._properties_path)]
         answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_FORMAT_TIMEOUT_S)
         if answer.returncode != 0:
             raise LocalPartError(
@@ -215,7 +253,7 @@ class LocalKafka:
                 f"{answer.stdout}{answer.stderr}"
             )
 
-    def _answers_as(self, cluster_id: str) -> bool:
+    def _answers(self) -> bool:
         if not port_accepts(self.port):
             return False
         # Log level 0: connections that fail while the broker starts are expected.
@@ -226,4 +264,4 @@ class LocalKafka:
             return False
         # The identifier tells our broker from one that took the port in between.
         answered_by: str | None = metadata.cluster_id
-        return answered_by == cluster_id and len(metadata.brokers) == 1
+        return answered_by == self.cluster_id and self.node_id in metadata.brokers
