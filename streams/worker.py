@@ -56,7 +56,7 @@ class _Parts:
 
     def topic(self, name: TopicName) -> str:
         """A topic's full name."""
-        return self.settings.kafka.topic_prefix + name
+        return self.settings.kafka.topic(name)
 
     def producer(self) -> Producer:
         """A producer of one stage's own: its barrier waits for nobody else's messages."""
@@ -200,7 +200,7 @@ def _app(name: str, parts: _Parts) -> StageApp:
         stage,
         settings=TransportSettings(
             bootstrap_servers=kafka.bootstrap_servers,
-            group_id=f"{kafka.topic_prefix}{kafka.client_id}-{name}",
+            group_id=kafka.group(name),
             client_id=f"{kafka.client_id}-{name}",
             fetch_max_bytes=kafka.fetch_max_bytes,
             max_partition_fetch_bytes=kafka.max_partition_fetch_bytes,

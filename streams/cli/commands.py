@@ -55,6 +55,7 @@ COMMANDS: Mapping[str, Entry] = {
     "config": Entry("streams.cli.config", "Check, show and explain the settings.", _SET_UP),
     "topics": Entry("streams.cli.topics", "Create and describe the Kafka topics.", _SET_UP),
     "migrate": Entry("streams.cli.migrate", "Bring the ClickHouse schema up to date.", _SET_UP),
+    "rewind": Entry("streams.cli.rewind", "Let a stage read again from an earlier place.", _SET_UP),
     "baseline": Entry("streams.cli.baseline", "Build, list and publish baselines.", _SET_UP),
 }
 

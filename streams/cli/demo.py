@@ -132,7 +132,7 @@ def _played(scenario: "Scenario", stack: "Stack", wall_s: float) -> "Iterator[Pl
     from streams.connections import client_config
 
     kafka = stack.settings.kafka
-    sink = KafkaSink(client_config(kafka), kafka.topic_prefix + "predictions")
+    sink = KafkaSink(client_config(kafka), kafka.source("predictions"))
     schedule = Schedule.catching_up(scenario, SystemClock().now_ms(), wall_s)
     playing = Playing(scenario, schedule, sink)
     playing.start()

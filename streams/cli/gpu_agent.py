@@ -46,7 +46,7 @@ def command(  # noqa: PLR0917 - one parameter per option
         source.close()
     if not to_stdout:
         left_out = f", {outcome.left_out} left out" if outcome.left_out else ""
-        err().print(f"{outcome.sent} samples sent to {settings.kafka.topic_prefix}{TOPIC}{left_out}", highlight=False)
+        err().print(f"{outcome.sent} samples sent to {settings.kafka.source(TOPIC)}{left_out}", highlight=False)
 
 
 async def _tell_losses(producer: "Producer") -> None:
@@ -82,7 +82,7 @@ async def _run(source: "Source", settings: "Settings", beat_s: float, *, once: b
         delivery_timeout_s=patience_s,
         security=client_security(kafka),
     )
-    agent = Agent(source, to_topic(producer, f"{kafka.topic_prefix}{TOPIC}"), SystemClock(), beat_s)
+    agent = Agent(source, to_topic(producer, kafka.source(TOPIC)), SystemClock(), beat_s)
     watch = asyncio.create_task(_tell_losses(producer))
     try:
         await (agent.beat() if once else agent.run(stop))

@@ -96,7 +96,7 @@ def _check_newest(ctx: typer.Context, replay: "Replay", topic: str) -> None:
     from streams.connections import client_config
 
     settings = settings_of(ctx)
-    name = settings.kafka.topic_prefix + topic
+    name = settings.kafka.source(topic)
     newest = newest_ms(client_config(settings.kafka), name)
     if newest is not None and replay.first_ms < newest - round(settings.time.out_of_orderness_s * 1000):
         raise HalcyonError(
@@ -142,7 +142,7 @@ def _play(ctx: typer.Context, replay: "Replay", topic: str, speed: float, rate: 
     from streams.connections import client_config
 
     kafka = settings_of(ctx).kafka
-    name = kafka.topic_prefix + topic
+    name = kafka.source(topic)
     pace = EventTimePace(replay.first_ms, speed) if speed else RatePace(rate or float("inf"))
     sink = KafkaSink(client_config(kafka), name, spread=replay.family == "predictions")
     err().print(f"{_summary(replay)} → topic {escape(name)}", highlight=False)

@@ -17,7 +17,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Cr
 
 
 def declared(settings: "Settings") -> "list[Topic]":
-    """The topics of an installation, as its settings want them."""
+    """The topics of an installation, as its settings want them; not the source topics that belong to another one."""
     from schemas.topics import SOURCES, Sizes, declarations
     from streams.topics import Topic
 
@@ -27,12 +27,14 @@ def declared(settings: "Settings") -> "list[Topic]":
         internal_retention_hours=settings.topics.internal_retention_hours,
         dead_letter_retention_hours=settings.topics.dead_letter_retention_hours,
     )
-    prefix, copies = settings.kafka.topic_prefix, settings.topics.replication_factor
+    kafka, copies = settings.kafka, settings.topics.replication_factor
+    prefix = kafka.topic_prefix
     # The source topics can grow: their panes are told apart by source partition. Behind them keys stand for state.
     growing = {prefix + source for source in SOURCES}
     return [
         Topic(topic.name, topic.partitions, copies, topic.config, fixed=topic.name not in growing)
         for topic in declarations(sizes, prefix)
+        if topic.name not in growing or kafka.source_prefix in {None, prefix}
     ]
 
 

@@ -71,6 +71,13 @@ class KafkaSettings(Section):
         pattern=r"^[a-zA-Z0-9._-]*$",
         description="Put before every topic and group name: several installations can share brokers.",
     )
+    source_prefix: str | None = Field(
+        None,
+        max_length=80,
+        pattern=r"^[a-zA-Z0-9._-]*$",
+        description="Put before `predictions`, `features` and `gpu-telemetry` instead of `topic_prefix`: a second "
+        "installation reads what the first one does, and does not create them.",
+    )
     request_timeout_s: float = Field(30.0, ge=1, le=300, description="How long a broker may take to answer a request.")
     session_timeout_s: float = Field(
         10.0, ge=6, le=300, description="Partitions of a worker that is silent for so long go to others."
@@ -121,6 +128,18 @@ class KafkaSettings(Section):
             password = secret(self.ssl_key_password, self.ssl_key_password_file)
             tls_context(self.ssl_ca_file, self.ssl_cert_file, self.ssl_key_file, password)
         return self
+
+    def topic(self, name: str) -> str:
+        """The full name of one of the installation's own topics."""
+        return self.topic_prefix + name
+
+    def source(self, name: str) -> str:
+        """The full name of a source topic."""
+        return (self.topic_prefix if self.source_prefix is None else self.source_prefix) + name
+
+    def group(self, stage: str) -> str:
+        """The consumer group of a stage."""
+        return f"{self.topic_prefix}{self.client_id}-{stage}"
 
 
 class TopicSettings(Section):

@@ -15,11 +15,11 @@ def ingest_stage(
     settings: Settings, clock: Clock, metrics: Metrics, producer: Sender, brokers: Brokers, feed: BaselineFeed
 ) -> IngestStage:
     """The stage that turns raw events into panes."""
-    prefix, caps, times = settings.kafka.topic_prefix, settings.caps, settings.time
+    kafka, caps, times = settings.kafka, settings.caps, settings.time
     topics = IngestTopics(
-        {prefix + name: family for name, family in SOURCES.items()},
-        prefix + TopicName.PANES,
-        prefix + TopicName.DEAD_LETTERS,
+        {kafka.source(name): family for name, family in SOURCES.items()},
+        kafka.topic(TopicName.PANES),
+        kafka.topic(TopicName.DEAD_LETTERS),
     )
     return IngestStage(
         topics,
