@@ -6,18 +6,23 @@ from typing import Final
 from schemas.alerts import Alert, Status
 from streams.alert.policy import Group
 from tests.harness.installation import Installation
-from tests.harness.oracle import Oracle, check_categories, check_numerics, check_volumes, wait_shown
+from tests.harness.oracle import Edges, Oracle, check_categories, check_numerics, check_volumes, wait_shown
 from tests.harness.waiting import wait_for
 
 SHOWN_S: Final = 90.0
 
 
-def check_everything(installation: Installation, oracle: Oracle, timeout_s: float = SHOWN_S) -> None:
-    """Wait for the last windows; then every number in ClickHouse is the oracle's."""
+def check_everything(
+    installation: Installation, oracle: Oracle, timeout_s: float = SHOWN_S, *, edges: Edges | None = None
+) -> None:
+    """Wait for the last windows; then every number in ClickHouse is the oracle's.
+
+    ``edges`` are those of baselines that were in force throughout; None: they were learned on the way.
+    """
     wait_shown(installation, oracle, timeout_s)
     check_volumes(installation, oracle)
     check_categories(installation, oracle)
-    check_numerics(installation, oracle)
+    check_numerics(installation, oracle, edges=edges)
 
 
 def slow(installation: Installation, model: tuple[str, str]) -> list[Alert]:

@@ -11,7 +11,6 @@ from clickhouse_connect.driver.client import Client
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 
 from deploy.local.clickhouse import LocalClickHouse
-from deploy.local.kafka import LocalKafka
 from schemas import alerts
 from schemas.alerts import Alert
 from schemas.clickhouse import migrations
@@ -21,7 +20,7 @@ from streams.config import Settings, load_settings
 from streams.sinks.clickhouse import ClickHouse
 from streams.sinks.migrator import Migrator
 from streams.topics import TopicAdmin
-from tests.harness.fixtures import fresh_database, fresh_prefix
+from tests.harness.fixtures import Brokers, fresh_database, fresh_prefix
 from tests.harness.workers import Worker
 
 STAGES = ("ingest", "analyse", "alert", "write")
@@ -48,6 +47,14 @@ LEARNING: Final = {
 }
 """For runs of a minute: learn soon, save often."""
 
+KNOWING: Final = {
+    # A baseline that is learned takes effect in the middle of longer windows; here every bin shall be exact.
+    "HALCYON_BASELINE__MIN_ROWS": "1000000",
+    "HALCYON_BASELINE__MIN_PANES": "10000",
+    "HALCYON_SNAPSHOT_INTERVAL_S": "3",
+}
+"""For runs in which every baseline is there before the first event, see ``baselines``."""
+
 
 @dataclass
 class Installation:
@@ -57,7 +64,7 @@ class Installation:
     ``revived`` has the last line of each.
     """
 
-    kafka: LocalKafka
+    kafka: Brokers
     clickhouse: LocalClickHouse
     prefix: str
     database: str
@@ -98,10 +105,15 @@ class Installation:
         finally:
             server.close()
 
-    def start(self, *stages: str, name: str = "") -> Worker:
-        """A worker that runs ``stages``."""
+    def add(self, *stages: str, name: str = "") -> Worker:
+        """A worker that is to run ``stages``, with the settings as they are now; not started."""
         worker = Worker(name or "-".join(stages), stages, self.folder, self.env)
         self.workers[worker.name] = worker
+        return worker
+
+    def start(self, *stages: str, name: str = "") -> Worker:
+        """A worker that runs ``stages``."""
+        worker = self.add(*stages, name=name)
         worker.start()
         return worker
 
@@ -130,6 +142,7 @@ class Installation:
             {
                 "bootstrap.servers": self.kafka.bootstrap, "enable.idempotence": True, "linger.ms": 5,
                 "message.max.bytes": 12 << 20, "queue.buffering.max.messages": 2_000_000, "compression.type": "lz4",
+                "log_level": 0,  # what it says while brokers are away is expected
             }
         )  # fmt: skip
 
@@ -189,7 +202,7 @@ def _read_to_ends(consumer: Consumer, topic: str) -> Iterator[Message]:
 
 @contextmanager
 def installed(
-    kafka: LocalKafka, clickhouse: LocalClickHouse, folder: Path, changes: Mapping[str, str] | None = None
+    kafka: Brokers, clickhouse: LocalClickHouse, folder: Path, changes: Mapping[str, str] | None = None
 ) -> Iterator[Installation]:
     """An installation with its topics and tables; its workers are ended with it."""
     with fresh_prefix(kafka) as prefix, fresh_database(clickhouse) as database:

@@ -6,7 +6,7 @@ differ from a run with faults is the order in which the messages of several part
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,7 +14,7 @@ from typing import Any, cast
 from confluent_kafka import Message
 
 from schemas import findings as finding_codec
-from schemas.findings import Finding, FindingMessage
+from schemas.findings import FindingMessage
 from schemas.topics import TopicName
 from streams.alert.build import alert_policy
 from streams.alert.episode import AlertEvent
@@ -81,6 +81,7 @@ class _NoState:
 
     async def load(self, key: str) -> bytes | None:
         del key
+        return None
 
     async def save(self, key: str, raw: bytes) -> None:
         del key, raw
@@ -183,12 +184,3 @@ def fold(settings: Settings, messages: Iterable[FindingMessage]) -> list[AlertEv
     """The alert events that follow from a findings topic, published or not, in order."""
     book = AlertBook(alert_policy(settings.alerts))
     return [event for message in messages for event in book.fold(message)]
-
-
-def findings_by_id(messages: Iterable[FindingMessage]) -> Mapping[str, list[Finding]]:
-    """Id → all copies, in the order they came."""
-    found: dict[str, list[Finding]] = defaultdict(list)
-    for message in messages:
-        if isinstance(message, Finding):
-            found[message.id].append(message)
-    return found

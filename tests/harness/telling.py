@@ -3,6 +3,10 @@
 import os
 import random
 import sys
+from collections.abc import Callable
+
+Recorder = Callable[[str, object], None]
+"""pytest's ``record_property``: what it is given stands in the report."""
 
 
 def tell(text: str) -> None:
@@ -16,3 +20,8 @@ def drawn_seed() -> int:
     seed = int(os.environ.get("FAULTS_SEED") or random.SystemRandom().randrange(10_000))
     tell(f"seed {seed}: FAULTS_SEED={seed} plays the same again")
     return seed
+
+
+def seeded() -> random.Random:
+    """Whatever a cell leaves to chance, out of :func:`drawn_seed`."""
+    return random.Random(drawn_seed())
