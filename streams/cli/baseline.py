@@ -66,23 +66,7 @@ def publish(
 @app.command("list")
 def list_all(ctx: typer.Context, model: Annotated[str, typer.Option(help="Only this model.")] = "") -> None:
     """Show all baselines, the one in force last."""
-    import asyncio
-
-    from schemas.topics import TopicName
-    from streams.baselines import BaselineFeed
-    from streams.compacted import CompactedReader
-    from streams.connections import client_config
-
-    settings = settings_of(ctx)
-    kafka = settings.kafka
-    reader = CompactedReader(
-        client_config(kafka), kafka.topic_prefix + TopicName.BASELINES, None, kafka.request_timeout_s
-    )
-    feed = BaselineFeed(reader)
-    try:
-        found = asyncio.run(feed.start())
-    finally:
-        feed.close()
+    found = _known(settings_of(ctx))
     table = Table("id", "model", "version", "segment", "effective from", "quantities", "rows", "from", box=None)
     for b in sorted(found, key=lambda b: (b.scope, b.effective_from_ms)):
         if not model or b.scope.model == model:
@@ -93,6 +77,41 @@ def list_all(ctx: typer.Context, model: Annotated[str, typer.Option(help="Only t
                 b.id, scope.model, scope.model_version, scope.segment, since, quantities, f"{b.rows:,}", b.built_from
             )
     out().print(table)
+
+
+@app.command()
+def export(
+    ctx: typer.Context,
+    baseline_id: Annotated[str, typer.Argument(help="Its id; see 'halcyon baseline list'.", show_default=False)],
+    file: Annotated[Path, typer.Option("--out", help="Write it here.")],
+) -> None:
+    """Write a baseline to a file, learned ones too: publish it where it is to be used next."""
+    from streams.baseline_files import save
+    from streams.errors import HalcyonError
+
+    baseline = next((b for b in _known(settings_of(ctx)) if b.id == baseline_id), None)
+    if baseline is None:
+        raise HalcyonError(f"There is no baseline {baseline_id}.", "", "See 'halcyon baseline list'.")
+    save(baseline, file)
+    _tell(baseline, file, published=False)
+
+
+def _known(settings: "Settings") -> "list[Baseline]":
+    """All baselines that the topic holds."""
+    import asyncio
+
+    from schemas.topics import TopicName
+    from streams.baselines import BaselineFeed
+    from streams.compacted import CompactedReader
+    from streams.connections import client_config
+
+    kafka = settings.kafka
+    reader = CompactedReader(client_config(kafka), kafka.topic(TopicName.BASELINES), None, kafka.request_timeout_s)
+    feed = BaselineFeed(reader)
+    try:
+        return list(asyncio.run(feed.start()))
+    finally:
+        feed.close()
 
 
 def _effective_ms(given: str, settings: "Settings") -> int:
@@ -124,12 +143,12 @@ def _publish(settings: "Settings", baseline: "Baseline") -> None:
         producer = Producer(
             settings.kafka.bootstrap_servers, max_message_bytes=14 << 20, security=client_security(settings.kafka)
         )
-        prefix = settings.kafka.topic_prefix
+        kafka = settings.kafka
         try:
             key, value = message(baseline)
-            producer.send(prefix + TopicName.BASELINES, value, key=key)
+            producer.send(kafka.topic(TopicName.BASELINES), value, key=key)
             for batch in baseline_rows(baseline, 1):
-                producer.send(prefix + TopicName.ROWS, rows.encode(batch), key=batch.table.encode())
+                producer.send(kafka.topic(TopicName.ROWS), rows.encode(batch), key=batch.table.encode())
             await producer.barrier()
         finally:
             await producer.close()

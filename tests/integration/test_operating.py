@@ -1,12 +1,17 @@
-"""Reading again: tables built anew from the rows that Kafka keeps, and a day counted again beside the first count."""
+"""What operators do by hand: tables built anew from the rows that Kafka keeps, a day counted again beside the first
+count, a baseline moved to another installation."""
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from deploy.local.clickhouse import LocalClickHouse
 from deploy.local.kafka import LocalKafka
+from schemas import baselines
+from schemas.scopes import Family, Scope
 from schemas.topics import TopicName
+from streams.baseline_files import from_file
 from streams.cli.app import run
 from streams.cli.context import err, out
 from tests.harness.expectations import check_everything
@@ -83,3 +88,27 @@ def test_a_place_that_is_no_time_is_refused(
         assert "'yesterday' is not a time" in capsys.readouterr().err
         assert halcyon(installation, monkeypatch, "rewind", "write", "--to", "2999-01-01") == 0
         assert "the beginning → 0, 0 messages to read" in capsys.readouterr().out
+
+
+def test_a_baseline_moves_from_one_installation_to_another(
+    kafka: LocalKafka, clickhouse: LocalClickHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    table, file = tmp_path / "train.csv", tmp_path / "amounts.baseline"
+    amounts = np.random.default_rng(5).normal(20.0, 3.0, 3_000).tolist()
+    table.write_text("\n".join(["amount", *map(str, amounts)]))
+    with (
+        installed(kafka, clickhouse, tmp_path) as staging,
+        installed(kafka, clickhouse, tmp_path) as production,
+    ):
+        build = ("baseline", "build", "--from", str(table), "--model", "fraud", "--publish")
+        assert halcyon(staging, monkeypatch, *build) == 0
+        built = capsys.readouterr().out.split()[0]
+        assert halcyon(staging, monkeypatch, "baseline", "export", "no-such", "--out", str(file)) == 1
+        assert "There is no baseline no-such" in capsys.readouterr().err
+        assert halcyon(staging, monkeypatch, "baseline", "export", built, "--out", str(file)) == 0
+        assert halcyon(production, monkeypatch, "baseline", "publish", str(file)) == 0
+        (moved,) = (baselines.decode(m.value() or b"") for m in production.read(TopicName.BASELINES))
+    original = from_file(table, Scope(Family.PREDICTION, "fraud", ""), 0)
+    assert moved.scope == original.scope
+    assert moved.numeric == original.numeric
