@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -12,6 +13,15 @@ from streams.errors import UnavailableError
 
 _BATCH: Final = 1_000
 _POLL_S: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A message of a compacted topic; value None is a tombstone."""
+
+    offset: int
+    key: bytes
+    value: bytes | None
 
 
 class CompactedReader:
@@ -56,6 +66,16 @@ class CompactedReader:
         UnavailableError
             If no broker answers, or the topic does not exist.
         """
+        return [(record.key, record.value) for record in await self.read_log()]
+
+    async def read_log(self) -> list[Record]:
+        """The same with the offsets, for a topic of which one partition is read.
+
+        Raises
+        ------
+        UnavailableError
+            As :meth:`read_to_end`.
+        """
         return await asyncio.to_thread(self._read_to_end)
 
     def poll(self) -> list[tuple[bytes, bytes | None]]:
@@ -66,12 +86,12 @@ class CompactedReader:
         """Let go of the brokers."""
         self._consumer.close()
 
-    def _read_to_end(self) -> list[tuple[bytes, bytes | None]]:
-        found: list[tuple[bytes, bytes | None]] = []
+    def _read_to_end(self) -> list[Record]:
+        found: list[Record] = []
         try:
             open_ends = self._assign()
             while open_ends:
-                found += [(m.key() or b"", m.value()) for m in self._messages(_POLL_S)]
+                found += [Record(m.offset() or 0, m.key() or b"", m.value()) for m in self._messages(_POLL_S)]
                 places = self._consumer.position([TopicPartition(self._topic, p) for p in open_ends])
                 open_ends = {p.partition: open_ends[p.partition] for p in places if p.offset < open_ends[p.partition]}
         except KafkaException as error:
