@@ -80,7 +80,8 @@ class Watermark(msgspec.Struct, frozen=True, array_like=True, tag="watermark"):
 
     ``source_partitions`` is how many the source topic has: a window closes only when all of them have passed it.
     ``idle`` partitions hold nobody back. ``horizon_ms`` is where event time would be had it gone on at the pace of the
-    clock: what windows close by when every partition is idle.
+    clock: what windows close by when every partition is idle. ``position`` is the offset in the source up to which was
+    read: who has read less than another said before knows nothing about idleness.
     """
 
     family: str
@@ -90,6 +91,7 @@ class Watermark(msgspec.Struct, frozen=True, array_like=True, tag="watermark"):
     watermark_ms: int
     idle: bool
     horizon_ms: int
+    position: int = 0
 
 
 PaneMessage = Pane | Watermark

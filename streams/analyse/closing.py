@@ -14,15 +14,22 @@ Source = tuple[str, int]
 
 NEVER: Final = -(2**60)
 _MAX_NAMES: Final = 10_000
+_SLEEPERS: Final = 2
+"""Messages in a row that a worker can send about a partition it has lost before it learns that it has lost it."""
 
 
 @dataclass(slots=True)
 class Mark:
-    """What a source partition last said of itself."""
+    """What a source partition last said of itself; ``behind`` messages since were of readers that had read less."""
 
     watermark_ms: int
     idle: bool
     horizon_ms: int
+    position: int = 0
+    behind: int = 0
+
+
+_UNKNOWN: Final = Mark(NEVER, idle=False, horizon_ms=NEVER, position=-1)
 
 
 @dataclass(slots=True)
@@ -87,11 +94,19 @@ class Closing:
         return True
 
     def mark(self, message: Watermark) -> None:
-        """Take in what a source partition says. A watermark never goes back: a new life begins behind the last one."""
+        """Take in what a source partition says. A watermark never goes back: a new life begins behind the last one.
+
+        Whether it is idle counts from whoever has read furthest. A worker that has lost the partition and does not know
+        it yet would else call idle what its heir reads, or the other way round.
+        """
         source = (message.source_topic, message.source_partition)
-        known = self.marks.get(source)
-        watermark = max(message.watermark_ms, known.watermark_ms if known else NEVER)
-        self.marks[source] = Mark(watermark, message.idle, message.horizon_ms)
+        known = self.marks.get(source, _UNKNOWN)
+        watermark = max(message.watermark_ms, known.watermark_ms)
+        # Who says so again and again is no sleeper: the source was made anew, and its offsets begin at 0.
+        if message.position >= known.position or known.behind == _SLEEPERS:
+            self.marks[source] = Mark(watermark, message.idle, message.horizon_ms, message.position)
+        else:
+            known.watermark_ms, known.behind = watermark, known.behind + 1
         if seen := self.corrected.pop(source, None):
             kept = {(start, scope) for start, scope in seen if start + self.pane_ms > watermark}
             if kept:
@@ -113,7 +128,10 @@ class Closing:
         """Plain data, for msgpack; the panes that wait are read again instead."""
         return {
             "through_ms": self.through_ms,
-            "marks": [[*source, m.watermark_ms, m.idle, m.horizon_ms] for source, m in self.marks.items()],
+            "marks": [
+                [*source, m.watermark_ms, m.idle, m.horizon_ms, m.position, m.behind]
+                for source, m in self.marks.items()
+            ],
             "partitions": self.partitions,
             "corrected": [[*source, sorted(seen)] for source, seen in self.corrected.items()],
         }

@@ -198,7 +198,8 @@ class AnalysePartition:
         if closing.through_ms == NEVER:
             if not closing.waiting:
                 return
-            closing.through_ms = min(closing.waiting)
+            # A source that is behind the others may have sent no pane yet: those it will send begin at its watermark.
+            closing.through_ms = min(*closing.waiting, frontier // size * size)
         before = closing.through_ms
         while closing.through_ms + size <= frontier:
             start = closing.through_ms

@@ -236,7 +236,7 @@ class IngestStage:
         message = panes.encode(
             Watermark(
                 part.ingest.source.family, tp.topic, tp.partition, self._source_partitions[tp.topic],
-                part.ingest.watermark_ms, part.idle, horizon,
+                part.ingest.watermark_ms, part.idle, horizon, part.next_offset,
             )
         )  # fmt: skip
         for partition in range(self._pane_partitions):

@@ -115,10 +115,11 @@ def scene(
     traffic = Traffic.make(seed, EVENTS, a_while_ago(), SPAN_MS, late_ratio=0.002, slowdown=SLOWDOWN)
     with installed(kafka, clickhouse, folder, {**KNOWING, **(changes or {})}) as installation:
         edges = None if learning else publish_baselines(installation, traffic)
+        topic = installation.topic(TopicName.PREDICTIONS)
+        traffic.send_opening(installation.producer(), topic)
         for name, start in workers.items():
             start(installation.add(*stages_of(name), name=name))
         installation.wait_ready()
-        topic = installation.topic(TopicName.PREDICTIONS)
         with Playing(traffic, installation.producer(), topic, WALL_S) as playing:
             time.sleep(_LEAD_S)
             verifier = Verifier(installation, edges, zombies=zombies)

@@ -169,6 +169,13 @@ class Traffic:
         self.send_closing(producer, topic)
         assert producer.flush(60) == 0
 
+    def send_opening(self, producer: Producer, topic: str) -> None:
+        """An event in every partition before the first: one that nothing was ever read of is idle from the start."""
+        for partition in range(self.partitions):
+            event = {"ts_ms": self.start_ms, "model": "opening"}
+            producer.produce(topic, msgspec.json.encode(event), partition=partition)
+        assert producer.flush(60) == 0
+
     def send_closing(self, producer: Producer, topic: str) -> None:
         """An event in every partition, ten minutes after the last: its watermark closes all windows of up to 5 min."""
         for partition in range(self.partitions):
