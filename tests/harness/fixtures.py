@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol, Self
 
 import clickhouse_connect
 import pytest
@@ -16,16 +17,51 @@ from confluent_kafka.admin import AdminClient
 
 from deploy.local.clickhouse import LocalClickHouse
 from deploy.local.kafka import LocalKafka
+from tests.harness.cluster import KafkaCluster
 
 _ADMIN_TIMEOUT_S = 30.0
 
 
+class Brokers(Protocol):
+    """What topics are made on: one broker or several."""
+
+    @property
+    def bootstrap(self) -> str:
+        """Addresses for clients."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """Whether all of it runs."""
+        ...
+
+    def start(self) -> Self:
+        """Start what does not run."""
+        ...
+
+
 @pytest.fixture(scope="session")
-def kafka() -> Iterator[LocalKafka]:
-    """Run one broker for all tests; a test that kills it starts it again."""
+def kafka1() -> Iterator[KafkaCluster]:
+    """Run one broker for all tests, which can also be reached through a network that fails on demand."""
     # Not pytest's own temporary folders: those of the last runs are kept.
-    with tempfile.TemporaryDirectory(prefix="halcyon-kafka-") as folder, LocalKafka(Path(folder)) as broker:
-        yield broker
+    with tempfile.TemporaryDirectory(prefix="halcyon-kafka-") as folder, KafkaCluster(Path(folder)) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def kafka(kafka1: KafkaCluster) -> LocalKafka:
+    """The same broker by itself; a test that kills it starts it again."""
+    return kafka1.nodes[0]
+
+
+@pytest.fixture(scope="session")
+def kafka3() -> Iterator[KafkaCluster]:
+    """Run three brokers for all tests that want them; what a test does to them it mends."""
+    with (
+        tempfile.TemporaryDirectory(prefix="halcyon-kafka3-") as folder,
+        KafkaCluster(Path(folder), nodes=3, heap_mb=256) as cluster,
+    ):
+        yield cluster
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +94,7 @@ def clickhouse_client(clickhouse: LocalClickHouse, database: str) -> Iterator[Cl
 
 
 @contextmanager
-def fresh_prefix(kafka: LocalKafka) -> Iterator[str]:
+def fresh_prefix(kafka: Brokers) -> Iterator[str]:
     """A random start of names, for as long as the block lasts."""
     prefix = f"t{uuid.uuid4().hex[:10]}-"
     try:
@@ -82,7 +118,7 @@ def fresh_database(clickhouse: LocalClickHouse) -> Iterator[str]:
         _command(clickhouse, f"DROP DATABASE {name}")
 
 
-def _delete_all(kafka: LocalKafka, prefix: str) -> None:
+def _delete_all(kafka: Brokers, prefix: str) -> None:
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     groups = admin.list_consumer_groups().result(_ADMIN_TIMEOUT_S).valid
     used_groups = [group.group_id for group in groups if group.group_id.startswith(prefix)]

@@ -103,12 +103,14 @@ class Worker:
         return bool(page) and msgspec.json.decode(page)["status"] == "ok"
 
     def page(self, path: str) -> bytes:
-        """What it answers on its web port; empty when it does not, or with an error."""
+        """What it answers on its web port, with whatever status; empty when it does not."""
         if not self._ready_file.exists():
             return b""
         try:
             with urllib.request.urlopen(f"{self._ready_file.read_text()}{path}", timeout=_PAGE_S) as page:  # noqa: S310
                 return bytes(page.read())
+        except urllib.error.HTTPError as error:
+            return bytes(error.read())
         except (urllib.error.URLError, OSError):
             return b""
 

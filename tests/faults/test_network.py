@@ -1,0 +1,56 @@
+"""The network between workers and their broker: cut, pulled, slow, and losing answers, while events flow."""
+
+import time
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import pytest
+
+from tests.harness.cell import Play
+from tests.harness.cluster import KafkaCluster, Network
+from tests.harness.installation import BASE
+from tests.harness.waiting import wait_for
+
+Fault = Callable[[Network], AbstractContextManager[None]]
+SESSION_S = float(BASE["HALCYON_KAFKA__SESSION_TIMEOUT_S"])
+LOST = 12
+
+
+@pytest.mark.matrix
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [Network.cut, Network.stalled])
+def test_a_network_gone_for_longer_than_the_session_loses_nothing(play: Play, kafka1: KafkaCluster, how: Fault) -> None:
+    with kafka1.network() as network, play(kafka1, through(kafka1)) as cell:
+        cell.wait_until(0.3)
+        with how(network):
+            cell.hold(2 * SESSION_S)
+        cell.recovered("network back")
+        cell.wait_until(1)
+
+
+@pytest.mark.matrix
+@pytest.mark.slow
+def test_a_slow_network_is_only_slow(play: Play, kafka1: KafkaCluster) -> None:
+    # A tenth of a second each way. Event time passes forty times as fast as the clock, and so do the waits for it.
+    with kafka1.network() as network, network.delayed(0.1), play(kafka1, through(kafka1), partitions=2) as cell:
+        cell.wait_until(1)
+
+
+@pytest.mark.matrix
+@pytest.mark.slow
+def test_answers_that_are_lost_double_nothing(play: Play, kafka1: KafkaCluster) -> None:
+    with kafka1.network() as network, play(kafka1, through(kafka1)) as cell:
+        (proxy,) = network.proxies
+        for number in range(1, LOST + 1):
+            cell.wait_until(0.1 + 0.8 * number / LOST)
+            proxy.lose_answers(1)
+            wait_for("a produce answer is lost", lambda: proxy.answers_lost, 30, until=lambda n, at=number: n >= at)
+        cell.wait_until(1)
+        assert proxy.answers_lost == LOST
+        cell.told.append(f"{LOST} produce answers lost, {proxy.accepted} connections made")
+
+
+def through(kafka: KafkaCluster) -> dict[str, str]:
+    """Settings of workers that have the failing network between them and their brokers."""
+    return {"HALCYON_KAFKA__BOOTSTRAP_SERVERS": kafka.proxied_bootstrap}

@@ -1,0 +1,169 @@
+"""A cell of the matrix of faults: traffic plays through an installation while a test does something to its world."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import pytest
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from prometheus_client.parser import text_string_to_metric_families
+
+from deploy.local.clickhouse import LocalClickHouse
+from schemas.topics import TopicName
+from tests.harness.expectations import check_alerts, check_everything
+from tests.harness.fixtures import Brokers
+from tests.harness.installation import LEARNING, STAGES, Installation, installed
+from tests.harness.oracle import Oracle
+from tests.harness.playing import Playing
+from tests.harness.telling import drawn_seed, tell
+from tests.harness.traffic import MODELS, Slowdown, Traffic, a_while_ago
+from tests.harness.waiting import wait_for
+from tests.harness.workers import Worker
+
+EVENTS: Final = 40_000
+SPAN_MS: Final = 900_000
+WALL_S: Final = 25.0
+SLOWDOWN: Final = Slowdown(model=2, after_ms=450_000)
+_RECOVERED_S: Final = 120.0
+_SHOWN_S: Final = 150.0
+
+Record = Callable[[str, object], None]
+
+
+@dataclass
+class Cell:
+    """What a test has in hand while its traffic plays.
+
+    Attributes
+    ----------
+    installation
+        With one worker of all stages, unless the test starts others.
+    traffic, playing
+        What is sent, and how far it has come.
+    told
+        Figures for whoever reads the output.
+    """
+
+    installation: Installation
+    traffic: Traffic
+    playing: Playing
+    record: Record
+    told: list[str] = field(default_factory=list)
+
+    @property
+    def worker(self) -> Worker:
+        """The one with all stages."""
+        return next(iter(self.installation.workers.values()))
+
+    def wait_until(self, share: float) -> None:
+        """Wait until so much of the traffic has been sent, 0 to 1."""
+        while self.playing.at_ms < share * self.traffic.span_ms:
+            self.installation.check_alive()
+            time.sleep(0.05)
+
+    def hold(self, seconds: float, look: Callable[[], None] = lambda: None) -> None:
+        """Let the fault last, and look again and again."""
+        deadline_s = time.monotonic() + seconds
+        while time.monotonic() < deadline_s:
+            self.installation.check_alive()
+            look()
+            time.sleep(0.2)
+
+    def recovered(self, what: str, progress: Callable[[], float] | None = None) -> float:
+        """Wait for the first sign of progress after a fault, by default a message on ``panes``; seconds it took."""
+        began, seen = time.monotonic(), progress or self.panes_end
+        before = wait_for("an answer", lambda: _or_none(seen), _RECOVERED_S, until=lambda n: n is not None)
+
+        def moved() -> float | None:
+            self.installation.check_alive()
+            return _or_none(seen)
+
+        wait_for("progress", moved, _RECOVERED_S, until=lambda n: n is not None and n > before)
+        took_s = time.monotonic() - began
+        self.record("recovery_s", round(took_s, 1))
+        self.told.append(f"{what}: going on after {took_s:.1f} s")
+        return took_s
+
+    def panes_end(self) -> float:
+        """Messages on ``panes``, ever."""
+        topic = self.installation.topic(TopicName.PANES)
+        consumer = Consumer(
+            {"bootstrap.servers": self.installation.kafka.bootstrap, "group.id": "ends", "log_level": 0}
+        )
+        try:
+            partitions = consumer.list_topics(topic, 5).topics[topic].partitions
+            return sum(consumer.get_watermark_offsets(TopicPartition(topic, p), 5, cached=False)[1] for p in partitions)
+        finally:
+            consumer.close()
+
+    def rows_shown(self) -> float:
+        """Events that ClickHouse shows."""
+        return float(self.installation.query("SELECT sum(rows) FROM volume WHERE window_s = 10")[0][0] or 0)
+
+
+def _or_none(ask: Callable[[], float]) -> float | None:
+    try:
+        return ask()
+    except KafkaException:
+        return None
+
+
+def metric(worker: Worker, name: str, **labels: str) -> float:
+    """The sum of a metric's samples that carry these labels."""
+    page = worker.page("/metrics").decode()
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
+
+
+def failing(worker: Worker, path: str = "/readyz") -> list[str]:
+    """The checks that fail; empty also when the page does not answer."""
+    page = worker.page(path)
+    return list(msgspec.json.decode(page)["failed"]) if page else []
+
+
+Play = Callable[..., AbstractContextManager[Cell]]
+
+
+@pytest.fixture
+def play(clickhouse: LocalClickHouse, tmp_path: Path, record_property: Record) -> Play:
+    """Plays traffic through a fresh installation for as long as a block lasts, then compares with the oracle."""
+
+    @contextmanager
+    def begin(
+        kafka: Brokers,
+        changes: Mapping[str, str] | None = None,
+        *,
+        wall_s: float = WALL_S,
+        supervised: bool = False,
+        partitions: int = 4,
+    ) -> Iterator[Cell]:
+        seed = drawn_seed()
+        traffic = Traffic.make(
+            seed, EVENTS, a_while_ago(), SPAN_MS, partitions=partitions, late_ratio=0.002, slowdown=SLOWDOWN
+        )
+        sizes = {"HALCYON_TOPICS__PARTITIONS": str(partitions)}
+        with installed(kafka, clickhouse, tmp_path, {**LEARNING, **sizes, **(changes or {})}) as installation:
+            installation.supervised = supervised
+            installation.start(*STAGES)
+            installation.wait_ready()
+            producer, topic = installation.producer(), installation.topic(TopicName.PREDICTIONS)
+            with Playing(traffic, producer, topic, wall_s) as playing:
+                cell = Cell(installation, traffic, playing, record_property)
+                yield cell
+            sent = time.monotonic()
+            check_everything(installation, Oracle(traffic), _SHOWN_S)
+            shown_s, alerts = time.monotonic() - sent, check_alerts(installation, MODELS[SLOWDOWN.model])
+            for line in cell.told:
+                tell(line)
+            tell(f"all rows {shown_s:.0f} s after the last event; alerts {alerts}; ended: {installation.revived}")
+            assert installation.stop() == {"-".join(STAGES): 0}
+
+    return begin
