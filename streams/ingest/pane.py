@@ -1,7 +1,7 @@
 """An open pane: everything one source partition has seen of one pane of event time, until the watermark passes it."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -13,9 +13,11 @@ from schemas.columns import Codes, EventColumns, FeatureBlock
 from schemas.panes import CategoryPart, NumericPart, Pane, SamplePart
 from schemas.scopes import Family
 from streams.binnings import FEATURE_PREFIX, Binning, BinningIndex
-from streams.ingest.blocks import Groups, add_matrix, cell_codes
+from streams.ingest.blocks import Layout, add_rows
+from streams.ingest.chosen import Chosen, Places, kept
+from streams.ingest.counting import Groups, Series
 from streams.ingest.numbering import SeriesNumbers
-from streams.ingest.pending import Rows, Texts, coded
+from streams.ingest.pending import Rows, Texts, coded, joined
 from streams.ingest.scoping import PaneLimits, ScopeCounts, Scoping
 from streams.windows import cells as cell
 from streams.windows.samples import Hashes, Sample, SampleBuffer
@@ -29,9 +31,8 @@ Ints = NDArray[np.int64]
 CAPPED = "__capped__"
 """The counter that tells how much of a scope went over a cap, by what was capped."""
 
-_PENDING_BYTES: Final = 2 << 20
-"""What may wait to be summed. Sums of twice as many rows at a time are hardly cheaper by the row."""
-_NONE: Final = np.zeros(16, np.int64)
+_PENDING_BYTES: Final = 6 << 20
+"""What may wait to be summed: 30,000 rows of ten quantities. The more are summed at once, the fewer cells are made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class OpenPane:
         self._pending: dict[tuple[str, ...], Rows] = {}
         self._pending_texts: dict[str, Texts] = {}
         self._pending_bytes = 0
-        self._registered: dict[tuple[str, ...], Ints] = {}
+        self._registered: dict[tuple[str, ...], set[int]] = {}
         self._binnings: dict[int, Binning | None] = {}
         self._binned = 0
         self._invalid = self._scoping.invalid(key.topic)
@@ -91,26 +92,24 @@ class OpenPane:
             self._sum_up()
             self._scoping.forget()
             self._binned = 0
-        places = np.flatnonzero(mask)
-        combination = np.full(len(mask), -1, np.int64)
-        combination[places] = self._combinations(columns, places)
-        self._rows.add(self._scoping, combination[places])
-        self._rows.of[self._invalid] += len(places)
-        featured = np.zeros(len(mask), bool)
+        chosen = Chosen.of(mask)
+        combination = self._combinations(columns, chosen.rows)
+        self._rows.add(self._scoping, combination[chosen.rows])
+        self._rows.of[self._invalid] += chosen.count
         for block in columns.blocks:
-            self._hold_block(columns, block, mask, combination, hashes)
-            featured[block.rows] = True
-        self._hold((), np.empty((0, 1)), columns, np.flatnonzero(mask & ~featured), combination, hashes)
+            self._hold_block(columns, block, chosen, combination, hashes)
+        if sum(len(block.rows) for block in columns.blocks) < len(columns):
+            self._hold((), (), columns, _featureless(columns, mask), combination, hashes)
         for name, column in columns.counted.items():
-            keep = mask[column.rows]
-            self._hold_texts(name, combination[column.rows[keep]], column.codes[keep], column.values)
+            within, places = chosen.among(column.rows)
+            self._hold_texts(name, kept(combination, places), kept(column.codes, within), column.values)
         if self._pending_bytes > _PENDING_BYTES:
             self._sum_up()
 
     def add_late(self, columns: EventColumns, mask: Bools) -> None:
         """Count events that came after their own pane was over."""
-        combination = self._combinations(columns, np.flatnonzero(mask))
-        self._late.add(self._scoping, combination)
+        late = np.flatnonzero(mask)
+        self._late.add(self._scoping, self._combinations(columns, late)[late])
 
     def add_invalid(self, reason: str, events: int) -> None:
         """Count events that could not be decoded."""
@@ -153,8 +152,9 @@ class OpenPane:
 
     # -- adding ------------------------------------------------------------------------------------------------------
 
-    def _combinations(self, columns: EventColumns, places: Ints) -> Ints:
-        combination = self._scoping.combinations(columns.keys, columns.key[places])
+    def _combinations(self, columns: EventColumns, places: Places) -> Ints:
+        """The combination of every event of the batch; -1, or what it has anyway, for those not at ``places``."""
+        combination = self._scoping.combinations(columns.keys, columns.key, places)
         levels = self._scoping.levels
         for scope in levels[:, self._binned :].ravel().tolist():
             # Chosen once per pane: a baseline that arrives while the pane is open must not split it.
@@ -165,40 +165,36 @@ class OpenPane:
         return combination
 
     def _hold_block(
-        self, columns: EventColumns, block: FeatureBlock, mask: Bools, combination: Ints, hashes: Hashes
+        self, columns: EventColumns, block: FeatureBlock, chosen: Chosen, combination: Ints, hashes: Hashes
     ) -> None:
-        inside = mask[block.rows]
-        rows, values = block.rows, block.values
-        if not inside.all():
-            rows, values = rows[inside], values[:, inside]
+        within, rows = chosen.among(block.rows)
         names = _features_named(block.names)
-        self._hold(names, values, columns, rows, combination, hashes)
+        self._hold(names, [kept(column, within) for column in block.values], columns, rows, combination, hashes)
         for feature, (places, texts) in block.texts.items():
-            keep = inside[places]
+            inside = np.flatnonzero(chosen.mask[block.rows[places]])
             found = coded(texts)
-            self._hold_texts(names[feature], combination[block.rows[places[keep]]], found.codes[keep], found.values)
+            of_texts = combination[block.rows[places[inside]]]
+            self._hold_texts(names[feature], of_texts, found.codes[inside], found.values)
 
     def _hold(
-        self, names: tuple[str, ...], values: Floats, columns: EventColumns, rows: Ints, combination: Ints,
+        self, names: tuple[str, ...], values: Sequence[Floats], columns: EventColumns, rows: Places, combination: Ints,
         hashes: Hashes,
     ) -> None:  # fmt: skip
         """Keep the numbers of the events ``rows`` until they are worth summing: the event's own, and its features."""
-        if not len(rows):
+        combination = kept(combination, rows)
+        if not len(combination):
             return
-        own = [(name, column[rows]) for name, column in columns.numeric.items()]
+        own = [(name, kept(column, rows)) for name, column in columns.numeric.items()]
         own = [(name, column) for name, column in own if not np.isnan(column).all()]
         names = tuple(name for name, _ in own) + names
         if not names:
             return
-        matrix = np.empty((len(names), len(rows)))
-        for place, (_, column) in enumerate(own):
-            matrix[place] = column
-        matrix[len(own) :] = values
-        self._register(names, combination[rows])
+        self._register(names, combination)
         pending = self._pending.setdefault(names, Rows())
         self._pending_bytes += pending.add(
-            combination[rows], matrix, hashes[rows], columns.ts_ms[rows], (columns.event_id, rows)
-        )
+            combination, [*(column for _, column in own), *values], kept(hashes, rows), kept(columns.ts_ms, rows),
+            (columns.event_id, rows),
+        )  # fmt: skip
 
     def _hold_texts(self, name: str, combination: Ints, codes: Codes, values: tuple[str, ...]) -> None:
         if len(codes):
@@ -207,17 +203,13 @@ class OpenPane:
     def _register(self, names: tuple[str, ...], combination: Ints) -> None:
         """Number the series at first sight: what the caps cut off must not depend on when sums are made."""
         levels = self._scoping.levels
-        known = self._registered.get(names)
-        if known is None or len(known) < levels.shape[1]:
-            known = self._registered[names] = _grown(_NONE if known is None else known, levels.shape[1])
-        new = known[combination] == 0
-        if not new.any():
-            return
-        for number in dict.fromkeys(combination[new].tolist()):
-            known[number] = 1
-            for scope in levels[:, number].tolist():
-                if scope >= 0:
-                    self._numbers.of_all(scope, names)
+        known = self._registered.setdefault(names, set())
+        for number in np.flatnonzero(np.bincount(combination)).tolist():
+            if number not in known:
+                known.add(number)
+                for scope in levels[:, number].tolist():
+                    if scope >= 0:
+                        self._numbers.of_all(scope, names)
 
     # -- summing -----------------------------------------------------------------------------------------------------
 
@@ -236,23 +228,20 @@ class OpenPane:
         self._pending, self._pending_texts, self._registered, self._pending_bytes = {}, {}, {}, 0
 
     def _sum_rows(self, names: tuple[str, ...], rows: Rows) -> None:
-        combination = np.concatenate(rows.combination)
-        values = np.concatenate(rows.values, axis=1)
+        combination = joined(rows.combination)
         groups = Groups.of(combination)
         levels = self._scoping.levels[:, groups.numbers]
         present, place = np.unique(levels[0], return_inverse=True)
-        binnings = [self._binnings[scope] for scope in present.tolist()]
-
-        def codes_of(values: Floats, valid: Bools, group: Ints) -> Ints:
-            return cell_codes(values, valid, names, binnings, place[group], self._index)
-
-        add_matrix(self._sums, values, groups, levels, names, self._numbers.of_all, codes_of)
+        layout = Layout([self._binnings[scope] for scope in present.tolist()], place, self._index)
+        add_rows(self._sums, rows.quantity, groups, Series.of(levels, names, self._numbers.of_all), names, layout)
         if self._limits.sample_rows:
-            whole, hashes = self._scoping.levels[0][combination], np.concatenate(rows.hash)
-            at = self._samples.lowest(whole, hashes, len(self._scoping), len(names))
-            ids = rows.event_ids(at)
-            ts_ms = np.concatenate(rows.ts_ms)[at]
-            self._samples.add(names, whole[at], hashes[at], ts_ms, ids, values[:, at].T.astype(np.float32))
+            self._sample(names, rows, self._scoping.levels[0][combination])
+
+    def _sample(self, names: tuple[str, ...], rows: Rows, whole: Ints) -> None:
+        hashes = joined(rows.hash)
+        at = self._samples.lowest(whole, hashes, len(self._scoping), len(names))
+        values = np.stack([rows.quantity(number)[at] for number in range(len(names))], axis=1, dtype=np.float32)
+        self._samples.add(names, whole[at], hashes[at], joined(rows.ts_ms)[at], rows.event_ids(at), values)
 
     def _text_series(self, scope: int, name: str) -> int:
         if scope < 0:
@@ -277,10 +266,12 @@ def _by_scope(tallies: Tallies, numbers: SeriesNumbers) -> dict[int, list[Catego
     return parts
 
 
-def _grown(array: Ints, size: int) -> Ints:
-    if size <= len(array):
-        return array
-    return np.concatenate((array, np.zeros(max(size, 2 * len(array)) - len(array), np.int64)))
+def _featureless(columns: EventColumns, mask: Bools) -> Ints:
+    """The events for which ``mask`` holds and that are in no block."""
+    rest = mask.copy()
+    for block in columns.blocks:
+        rest[block.rows] = False
+    return np.flatnonzero(rest)
 
 
 def _sample_part(sample: Sample | None) -> SamplePart:

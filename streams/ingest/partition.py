@@ -238,7 +238,7 @@ class PartitionIngest:
         late |= out & (offset >= self._seen_before)
         hashes = row_hash(self.source.partition, offset, columns.index)
         usable = ~(late | out)
-        for pane_start in np.unique(start[usable]).tolist():
+        for pane_start in _distinct(start[usable]):
             mask = usable & (start == pane_start)
             self._pane_of(pane_start, mask, columns, offset, before).add(columns, mask, hashes)
         if late.any():
@@ -252,7 +252,7 @@ class PartitionIngest:
         late = late & ~(sent & (offset < self._seen_before))
         start = np.where(sent, self.emitted_through_ms, start)
         self.late += int(late.sum())
-        for pane_start in np.unique(start[late]).tolist():
+        for pane_start in _distinct(start[late]):
             mask = late & (start == pane_start)
             self._pane_of(pane_start, mask, columns, offset, before).add_late(columns, mask)
 
@@ -306,3 +306,10 @@ class PartitionIngest:
         pane = self._pane(watermark_ms // size * size, undated.first_offset, undated.watermark_ms)
         for reason, events in undated.reasons.items():
             pane.add_invalid(reason, events)
+
+
+def _distinct(numbers: Ints) -> list[int]:
+    """The distinct numbers, ascending, of int64[n] in which equal ones mostly follow each other."""
+    heads = np.append(True, numbers[1:] != numbers[:-1])
+    found: list[int] = np.unique(numbers[heads[: len(numbers)]]).tolist()
+    return found

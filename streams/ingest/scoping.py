@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from schemas.columns import EventKey
 from schemas.scopes import INVALID, OTHER, Family, Scope
+from streams.ingest.chosen import Places
 
 Ints = NDArray[np.int64]
 
@@ -75,32 +76,29 @@ class Scoping:
         self._of_key, self._combinations = {}, {}
         self._table = np.full((1, 16), -1, np.int64)
 
-    def combinations(self, keys: tuple[EventKey, ...], codes: NDArray[np.int32]) -> Ints:
-        """The combination of each event.
+    def combinations(self, keys: tuple[EventKey, ...], codes: NDArray[np.int32], places: Places) -> Ints:
+        """The combinations of a batch's events; only those at ``places`` make new ones.
 
         Parameters
         ----------
         keys, codes
             The batch's keys, and int32[n] places in them, in offset order.
+        places
+            The events that count.
 
         Returns
         -------
-        int64[n].
+        int64[n]; for events not at ``places`` -1, or what is known of their key.
         """
-        of_place = np.full(len(keys), -1, np.int64)
-        unknown = []
-        for place in np.flatnonzero(np.bincount(codes, minlength=len(keys))).tolist():
-            known = self._of_key.get(keys[place])
-            if known is None:
-                unknown.append(place)
-            else:
-                of_place[place] = known
+        chosen = codes[places]
+        of_key = np.array([self._of_key.get(key, -1) for key in keys], np.int64)
+        unknown = np.flatnonzero((of_key < 0) & (np.bincount(chosen, minlength=len(keys)) > 0)).tolist()
         if unknown:
             first = np.zeros(len(keys), np.int64)
-            first[codes[::-1]] = np.arange(len(codes))[::-1]  # of equal places the last assignment stays
+            first[chosen[::-1]] = np.arange(len(chosen) - 1, -1, -1)  # of equal places the last assignment stays
             for place in sorted(unknown, key=first.__getitem__):
-                of_place[place] = self._combination(keys[place])
-        return of_place[codes]
+                of_key[place] = self._combination(keys[place])
+        return of_key[codes]
 
     def _combination(self, key: EventKey) -> int:
         ids = self._resolve(key)

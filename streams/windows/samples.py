@@ -12,11 +12,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+Bools = NDArray[np.bool_]
 Floats32 = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
 
 _SLACK_ROWS: Final = 2_048
+_HASH_RANGE: Final = 2.0**64 - 2.0**12
+"""As much of it as a float can hold and still be made a whole number."""
 _MIN_ROWS: Final = 16
 
 
@@ -94,6 +97,7 @@ class SampleBuffer:
         limit = self.limit(scopes)
         at = np.flatnonzero(hashes < limit[scope])
         keep = self._keep(width)
+        at = at[_low(scope[at], hashes[at], keep)]
         counts = np.bincount(scope[at], minlength=1)
         for crowded in np.flatnonzero(counts > keep).tolist():
             inside = scope[at] == crowded
@@ -157,6 +161,20 @@ class SampleBuffer:
             for names, c, i in parts
         ]
         return merge_samples(samples, self._keep(max(len(s.names) for s in samples)))
+
+
+def _low(scope: Ints, hashes: Hashes, keep: int) -> Bools:
+    """A first choice: rows bool[n] among which the ``keep`` lowest hashes of every scope are, and not many others.
+
+    Of m hashes, spread evenly, the ``keep`` lowest lie within (keep + 6 √keep) / m of their range, save one time in
+    a thousand million. Where they do not, all rows of the scope stay.
+    """
+    counts = np.bincount(scope, minlength=1)
+    share = np.minimum((keep + 6 * keep**0.5) / np.maximum(counts, 1), 1.0)
+    bound = (share * _HASH_RANGE).astype(np.uint64)
+    low: Bools = hashes <= bound[scope]
+    missed = np.bincount(scope[low], minlength=len(counts)) < np.minimum(counts, keep)
+    return low | missed[scope] if missed.any() else low
 
 
 def merge_samples(samples: Sequence[Sample], rows: int) -> Sample:

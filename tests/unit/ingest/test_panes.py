@@ -11,10 +11,12 @@ from schemas.columns import CountedColumn, EventColumns, EventKey, FeatureBlock
 from schemas.panes import Pane, column
 from schemas.scopes import INVALID, Family, Scope
 from streams.binnings import BinningIndex
+from streams.ingest import counting
 from streams.ingest import pane as pane_module
+from streams.ingest.chosen import Chosen, kept, place_of
 from streams.ingest.pane import OpenPane, PaneKey
 from streams.ingest.scoping import PaneLimits
-from streams.windows.samples import row_hash
+from streams.windows.samples import SampleBuffer, row_hash
 
 KEY = PaneKey(Family.PREDICTION, "predictions", 3, 0, 10_000)
 SAMPLE_ROWS = 7
@@ -95,8 +97,12 @@ def numbers(pane: Pane) -> dict[str, tuple[list[float], dict[int, int]]]:
 
 @pytest.mark.parametrize("pending_bytes", [0, 4_000, 2 << 20])
 @pytest.mark.parametrize("batch", [1, 17, 400])
-def test_a_pane_is_the_sum_of_its_events(monkeypatch: pytest.MonkeyPatch, batch: int, pending_bytes: int) -> None:
+@pytest.mark.parametrize("table", [0, 1 << 30], ids=["sorted", "tabled"])
+def test_a_pane_is_the_sum_of_its_events(
+    monkeypatch: pytest.MonkeyPatch, table: int, batch: int, pending_bytes: int
+) -> None:
     monkeypatch.setattr(pane_module, "_PENDING_BYTES", pending_bytes)
+    monkeypatch.setattr(counting, "_TABLE_PER_VALUE", table)
     chunk = events(batch, 400)
     found = open_pane(chunk, batch)
     by_scope: dict[Scope, list[Event]] = defaultdict(list)
@@ -141,3 +147,36 @@ def test_the_sample_is_the_rows_of_lowest_hash(monkeypatch: pytest.MonkeyPatch, 
         sample = found[scope].sample
         assert list(sample.event_ids) == [name for _, name in sorted(rows)[:SAMPLE_ROWS]]
         assert column(sample.hashes, np.uint64).tolist() == [number for number, _ in sorted(rows)[:SAMPLE_ROWS]]
+
+
+@pytest.mark.parametrize("mask", [[0, 1, 1, 0, 0, 0], [1, 1, 1, 1, 1, 1], [0, 1, 0, 1, 1, 0], [0, 0, 0, 0, 0, 0]])
+@pytest.mark.parametrize("rows", [[0, 1, 2, 3, 4, 5], [0, 2, 3], []])
+def test_chosen_events_are_those_of_the_mask(mask: list[int], rows: list[int]) -> None:
+    values, of_rows = np.arange(6) * 10, np.array(rows, np.int64)
+    chosen = Chosen.of(np.array(mask, bool))
+    wanted = [row for row in rows if mask[row]]
+    within, places = chosen.among(of_rows)
+    assert of_rows[within].tolist() == wanted
+    assert values[places].tolist() == [10 * row for row in wanted]
+    assert values[chosen.rows].tolist() == [10 * row for row in range(6) if mask[row]]
+    assert place_of(places, np.arange(len(wanted))).tolist() == wanted
+
+
+def test_a_small_part_of_a_batch_does_not_keep_all_of_it() -> None:
+    column = np.arange(100.0)
+    assert kept(column, slice(10, 90)).base is column
+    assert kept(column, slice(10, 20)).base is None
+
+
+@pytest.mark.parametrize(("low", "step"), [(0, 2**64 // 5_000), (2**63, 2**63 // 5_000), (2**64 - 5_000, 1)])
+def test_the_lowest_rows_are_found_however_hashes_are_spread(low: int, step: int) -> None:
+    rng = np.random.default_rng(11)
+    scope = rng.integers(3, size=5_000)
+    hashes = rng.permutation(5_000).astype(np.uint64) * np.uint64(step) + np.uint64(low)
+    buffer = SampleBuffer(SAMPLE_ROWS, 1 << 20)
+    for part in np.array_split(np.arange(5_000), 3):
+        at = part[buffer.lowest(scope[part], hashes[part], 3, 1)]
+        values = np.zeros((len(at), 1), np.float32)
+        buffer.add(("x",), scope[at], hashes[at], at, [str(row) for row in at], values)
+    for number, sample in buffer.take().items():
+        assert sample.hash.tolist() == sorted(hashes[scope == number].tolist())[:SAMPLE_ROWS]
