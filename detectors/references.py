@@ -1,7 +1,8 @@
 """Baselines as arrays: what the stages gather a window's reference columns from."""
 
 from dataclasses import dataclass
-from typing import Final
+from hashlib import blake2b
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,11 +75,44 @@ class NumericReference:
         )
 
 
+class _EdgeRows:
+    """Distinct sets of edges, each kept once: a segment has those of its whole. Row 0 is NaN, for none."""
+
+    def __init__(self) -> None:
+        self.edges = np.full((1, EDGES), np.nan)
+        self._row: dict[bytes, int] = {}
+        self._key: dict[int, bytes] = {}
+        self._uses: dict[int, int] = {}
+        self._free: list[int] = []
+
+    def put(self, edges: Floats) -> int:
+        """The row of float64[33] edges, in use once more."""
+        key = blake2b(edges.tobytes(), digest_size=16).digest()
+        row = self._row.get(key)
+        if row is None:
+            row = self._free.pop() if self._free else len(self._row) + 1
+            self.edges = _grown(self.edges, row + 1)
+            self.edges[row] = edges
+            self._row[key], self._key[row], self._uses[row] = row, key, 0
+        self._uses[row] += 1
+        return row
+
+    def drop(self, row: int) -> None:
+        """A row is in use once less; 0 is nobody's."""
+        if not row:
+            return
+        self._uses[row] -= 1
+        if not self._uses[row]:
+            del self._row[self._key.pop(row)], self._uses[row]
+            self._free.append(row)
+
+
 class ReferenceTable:
     """The references of many scopes in one set of columns, to gather a window's ``ref_*`` columns with one index.
 
-    Row 0 stands for "no reference": zero counts, NaN values. :meth:`row` gives a quantity's row; keep the int64[N] of a
-    window's series between windows while :attr:`version` stays the same, then ``table.edges[rows]`` is all it takes.
+    Row 0 stands for "no reference": zero counts, NaN values. :meth:`put` gives the rows of a scope's quantities; keep
+    the int64[N] of a window's series between windows, then ``table.mean[rows]`` is all it takes. Edges and counts are
+    packed, to be had by :meth:`edges_of` and :meth:`cells_of`.
 
     Attributes
     ----------
@@ -88,21 +122,16 @@ class ReferenceTable:
         float64[R].
     quantiles
         float64[R, 3].
-    edges
-        float64[R, 33].
-    cells
-        int64[R, 34].
     has_baseline, has_edges
         bool[R].
-    version
-        Grows with every :meth:`put` and :meth:`drop`.
     """
 
-    _COLUMNS: Final = ("count", "ref_rows", "mean", "std", "quantiles", "edges", "cells", "has_baseline", "has_edges")
+    _COLUMNS: Final = (
+        "count", "ref_rows", "mean", "std", "quantiles", "has_baseline", "has_edges", "_cells", "_edge_row"
+    )  # fmt: skip
 
     def __init__(self) -> None:
-        self.version = 0
-        self._rows: dict[int, dict[str, int]] = {}
+        self._rows: dict[int, Ints] = {}
         self._free: list[int] = []
         self._used = 1
         self.count = np.zeros(1, np.int64)
@@ -110,46 +139,61 @@ class ReferenceTable:
         self.mean = np.full(1, np.nan)
         self.std = np.full(1, np.nan)
         self.quantiles = np.full((1, 3), np.nan)
-        self.edges = np.full((1, EDGES), np.nan)
-        self.cells = np.zeros((1, CELLS), np.int64)
         self.has_baseline = np.zeros(1, np.bool_)
         self.has_edges = np.zeros(1, np.bool_)
+        self._cells = np.zeros((1, CELLS), np.uint32)
+        self._edge_row = np.zeros(1, np.int32)
+        self._edges = _EdgeRows()
 
-    def put(self, scope_id: int, baseline: Baseline) -> None:
-        """Let ``baseline`` be the reference of scope ``scope_id``, instead of any before it."""
+    def put(self, scope_id: int, baseline: Baseline) -> Ints:
+        """Let ``baseline`` be the reference of scope ``scope_id``, instead of any before it.
+
+        Returns
+        -------
+        int64[k]: the rows of its numeric quantities, in the baseline's order.
+        """
         self.drop(scope_id)
         reference = NumericReference.of(baseline)
         k = len(reference.names)
-        rows = [self._free.pop() for _ in range(min(k, len(self._free)))]
-        missing = k - len(rows)
-        rows += range(self._used, self._used + missing)
-        self._used += missing
-        self._grow(self._used)
+        free = [self._free.pop() for _ in range(min(k, len(self._free)))]
+        rows = np.array([*free, *range(self._used, self._used + k - len(free))], np.int64)
+        self._used += k - len(free)
+        for column in self._COLUMNS:
+            setattr(self, column, _grown(getattr(self, column), self._used))
         self.count[rows], self.ref_rows[rows] = reference.count, baseline.rows
         self.mean[rows], self.std[rows], self.quantiles[rows] = reference.mean, reference.std, reference.quantiles
-        self.edges[rows], self.cells[rows] = reference.edges, reference.cells
         self.has_baseline[rows], self.has_edges[rows] = True, reference.has_edges
-        self._rows[scope_id] = dict(zip(reference.names, rows, strict=True))
+        self._cells[rows] = reference.cells
+        self._edge_row[rows] = [
+            self._edges.put(edges) if has else 0
+            for edges, has in zip(reference.edges, reference.has_edges.tolist(), strict=True)
+        ]
+        self._rows[scope_id] = rows
+        return rows
 
     def drop(self, scope_id: int) -> None:
         """Forget the reference of a scope; its rows are reused."""
-        self.version += 1
-        self._free += self._rows.pop(scope_id, {}).values()
+        rows = self._rows.pop(scope_id, None)
+        if rows is not None:
+            for edge_row in self._edge_row[rows].tolist():
+                self._edges.drop(edge_row)
+            self._free += rows.tolist()
 
-    def row(self, scope_id: int, name: str) -> int:
-        """The row of a scope's quantity, 0 where it has no reference."""
-        return self._rows.get(scope_id, {}).get(name, 0)
+    def edges_of(self, rows: Ints) -> Floats:
+        """The edges float64[n, 33] of int64[n] rows, NaN where there are none."""
+        found: Floats = self._edges.edges[self._edge_row[rows]]
+        return found
 
-    def names(self, scope_id: int) -> tuple[str, ...]:
-        """The quantities a scope has a reference for."""
-        return tuple(self._rows.get(scope_id, ()))
+    def cells_of(self, rows: Ints) -> Ints:
+        """The counts int64[n, 34] between the edges of int64[n] rows, zeros where there are none."""
+        return self._cells[rows].astype(np.int64)
 
-    def _grow(self, rows: int) -> None:
-        have = len(self.count)
-        if rows <= have:
-            return
-        for column in self._COLUMNS:
-            old = getattr(self, column)
-            new = np.empty((max(rows, 2 * have), *old.shape[1:]), old.dtype)
-            new[:have], new[have:] = old, old[0]
-            setattr(self, column, new)
+
+def _grown(column: NDArray[Any], rows: int) -> NDArray[Any]:
+    """The column with room for ``rows``; what is new is like its first row."""
+    have = len(column)
+    if rows <= have:
+        return column
+    grown = np.empty((max(rows, have + have // 4 + 64), *column.shape[1:]), column.dtype)
+    grown[:have], grown[have:] = column, column[0]
+    return grown

@@ -120,29 +120,33 @@ class Baselining:
         if who is None:
             return
         whole = self._registry.find(who.whole) if who.segment else None
-        if whole in self.references.baseline and not _fits(baseline, self.references.baseline[whole]):
+        if whole is not None and whole in self.references.baseline and not self._fits(baseline, whole):
             return
         if not who.segment:
             self._relearn_segments(who, baseline)
         self._learner.forget(scope)
         self._fitted.rebase(scope, baseline)
-        # The detector that is fitted on rows keeps those it needs; here they would only take room.
-        self.references.put(scope, _bare(baseline), self._registry)
+        self.references.put(scope, baseline, self._registry)
+
+    def _fits(self, segment: Baseline, whole: int) -> bool:
+        """Whether a segment's baseline is cut by the edges of its whole's, which is in force."""
+        own = {quantity.name: quantity.edges for quantity in segment.numeric if quantity.edges}
+        return _within(own, self.references.edges(whole, self._registry))
 
     def _relearn_segments(self, whole: Scope, baseline: Baseline) -> None:
         """Segments are binned by their whole's edges: what they have in other edges cannot be compared any more."""
+        wanted = {quantity.name: quantity.edges for quantity in baseline.numeric if quantity.edges}
         for number, scope in self._registry.known():
             if not scope.segment or scope.whole != whole:
                 continue
             self._learner.forget(number)
-            if number in self.references.baseline and not _fits(self.references.baseline[number], baseline):
+            if not _within(self.references.edges(number, self._registry), wanted):
                 self.references.drop(number, self._registry)
 
 
-def _fits(segment: Baseline, whole: Baseline) -> bool:
-    """Whether a segment's baseline is cut by the edges of its whole's."""
-    edges = {quantity.name: quantity.edges for quantity in whole.numeric if quantity.edges}
-    return all(quantity.edges == edges.get(quantity.name) for quantity in segment.numeric if quantity.edges)
+def _within(own: Mapping[str, bytes], whole: Mapping[str, bytes]) -> bool:
+    """Whether all edges that a segment has are its whole's."""
+    return all(edges == whole.get(name) for name, edges in own.items())
 
 
 def _bare(baseline: Baseline) -> Baseline:

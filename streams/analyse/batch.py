@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from detectors.histograms import binned, log
 from detectors.protocol import CategoryColumns, NumericColumns, Role, SampleColumns, ScopeColumns, WindowBatch
-from detectors.references import error_ratio, expected_rows
+from detectors.references import ReferenceTable, error_ratio, expected_rows
 from schemas.baselines import CELLS
 from schemas.scopes import OTHER, Family
 from streams.analyse.reference import References
@@ -153,7 +153,7 @@ class BatchBuilder:
         current = cells.binned
         # Bins cut by other edges than those of the baseline in force say nothing beside it.
         foreign = np.isin(self._registry.scope_of[series], self._foreign(window)) & current.any(axis=1)
-        blurred = foreign | self._rebin(cells, table.has_edges[ref], table.edges, ref, current)
+        blurred = foreign | self._rebin(cells, table, ref, current)
         ref = np.where(blurred, 0, ref)
         quantiles = log.quantiles_csr(cells.log_bins, cells.log_counts, cells.offsets, QUANTILES)
         return NumericColumns(
@@ -171,8 +171,8 @@ class BatchBuilder:
             has_baseline=table.has_baseline[ref],
             has_edges=table.has_edges[ref],
             cur=current,
-            ref=table.cells[ref],
-            edges=table.edges[ref],
+            ref=table.cells_of(ref),
+            edges=table.edges_of(ref),
             ref_count=table.count[ref],
             ref_rows=table.ref_rows[ref],
             ref_mean=table.mean[ref],
@@ -186,9 +186,7 @@ class BatchBuilder:
         return [scope for scope, layout in layouts if layout != layout_of(scope, self._registry)]
 
     @staticmethod
-    def _rebin(
-        cells: Cells, has_edges: NDArray[np.bool_], edges: Floats, ref: Ints, current: Ints
-    ) -> NDArray[np.bool_]:
+    def _rebin(cells: Cells, table: ReferenceTable, ref: Ints, current: Ints) -> NDArray[np.bool_]:
         """Spread LogHistograms, of panes from before a baseline came into force, over its bins.
 
         Returns
@@ -197,8 +195,8 @@ class BatchBuilder:
         buckets (temperatures in kelvin, years): they have no baseline in this window.
         """
         blurred = np.zeros(len(ref), bool)
-        for i in np.flatnonzero(has_edges & (np.diff(cells.offsets) > 0)).tolist():
-            own = edges[ref[i]]
+        spread = np.flatnonzero(table.has_edges[ref] & (np.diff(cells.offsets) > 0))
+        for i, own in zip(spread.tolist(), table.edges_of(ref[spread]), strict=True):
             low, high = log.bins_of(own[[0, -1]]).tolist()
             if high - low < _MIN_BUCKETS:
                 blurred[i] = True

@@ -1,5 +1,6 @@
 """Learning baselines from a scope's first traffic."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -66,8 +67,9 @@ class Learner:
             return []
         folded = _by_scope(window.fold(), registry, chosen)
         for scope in chosen:
-            whole = _baseline_of_whole(scope, registry, references)
-            if whole is not None and not _is_exact(folded[scope], whole, window.layouts.get(scope, ""), registry):
+            whole = _whole_in_force(scope, registry, references)
+            layout = window.layouts.get(scope, "")
+            if whole is not None and not _is_exact(folded[scope], whole, layout, registry, references):
                 continue
             gathered = self._gathered.get(scope)
             if gathered is None:
@@ -91,7 +93,7 @@ class Learner:
         if who is None:
             return None
         sample = gathered.sample(scope, self._rules.max_rows)
-        whole_baseline = _baseline_of_whole(scope, registry, references)
+        whole = _whole_in_force(scope, registry, references)
         logs, binned = _histograms(gathered.fold(), registry)
         baseline = building.build(
             who,
@@ -106,8 +108,8 @@ class Learner:
             categories={registry.names[s]: counts for s, counts in gathered.texts.items()},
             counters={registry.names[s]: counts for s, counts in gathered.counters.items()},
         )
-        if whole_baseline is not None:
-            baseline = _with_cells(baseline, whole_baseline, gathered.fold(), binned, registry)
+        if whole is not None:
+            baseline = _with_cells(baseline, references.edges(whole, registry), gathered.fold(), binned, registry)
         return baseline
 
     def forget(self, scope: int) -> None:
@@ -146,18 +148,18 @@ class Learner:
         self._held_bytes = sum(sample.values.nbytes for sample in held)
 
 
-def _baseline_of_whole(scope: int, registry: Registry, references: References) -> Baseline | None:
-    """The baseline in whose bins a segment is counted; None for a whole, which has no bins before its own."""
+def _whole_in_force(scope: int, registry: Registry, references: References) -> int | None:
+    """The whole in whose baseline's bins a segment is counted; None for a whole, which has no bins before its own."""
     who = registry.scopes[scope]
     whole = registry.find(who.whole) if who is not None and who.segment else None
-    return None if whole is None else references.baseline.get(whole)
+    return whole if whole in references.baseline else None
 
 
-def _is_exact(folded: Folded, whole: Baseline, layout: str, registry: Registry) -> bool:
+def _is_exact(folded: Folded, whole: int, layout: str, registry: Registry, references: References) -> bool:
     """Whether whatever the whole's baseline has edges for was counted between them, by every source partition."""
-    if layout not in ("", whole.id):
+    if layout not in ("", references.baseline[whole].id):
         return False
-    edged = {q.name for q in whole.numeric if q.edges}
+    edged = {registry.names[series] for series in references.edged(whole).tolist()}
     loose = np.unique(cell.series_of(folded.keys[~cell.is_binned(folded.keys)]))
     return not any(registry.names[series] in edged for series in loose.tolist())
 
@@ -203,9 +205,10 @@ def _histograms(folded: Folded, registry: Registry) -> tuple[dict[str, Any], set
     return logs, tight
 
 
-def _with_cells(baseline: Baseline, whole: Baseline, folded: Folded, names: set[str], registry: Registry) -> Baseline:
+def _with_cells(
+    baseline: Baseline, edges: Mapping[str, bytes], folded: Folded, names: set[str], registry: Registry
+) -> Baseline:
     """Replace the binned quantities of a segment's baseline by exact counts in its whole's bins."""
-    edges = {q.name: q.edges for q in whole.numeric if q.edges}
     numeric = {q.name: q for q in baseline.numeric if q.name not in edges}
     series = cell.series_of(folded.keys)
     for number, stats in zip(folded.ids.tolist(), folded.stats, strict=True):

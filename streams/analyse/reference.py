@@ -1,6 +1,7 @@
 """The baselines in force: what each scope and each series is compared with."""
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from detectors.references import ReferenceTable
@@ -18,7 +19,8 @@ class References:
     table
         The numeric columns; row 0 stands for "no reference".
     baseline
-        Scope → the baseline in force.
+        Scope → the baseline in force, without its numeric quantities and its sample: the table has the ones, the
+        detector that is fitted on rows the others.
     categories
         Series → its reference counts, for categorical features and counters.
     """
@@ -33,14 +35,29 @@ class References:
     def put(self, scope: int, baseline: Baseline, registry: Registry) -> None:
         """Let a baseline take effect for a scope."""
         self.drop(scope, registry)
-        self.baseline[scope] = baseline
-        self.table.put(scope, baseline)
+        self.baseline[scope] = replace(baseline, numeric=(), sample=b"", sample_names=())
         series = np.array([registry.id(scope, quantity.name) for quantity in baseline.numeric], np.int64)
         self._expected[scope] = series
-        for number, quantity in zip(series.tolist(), baseline.numeric, strict=True):
-            self.rows(registry.series)[number] = self.table.row(scope, quantity.name)
+        self.rows(registry.series)[series] = self.table.put(scope, baseline)
         for part in (*baseline.categories, *baseline.counters):
             self.categories[registry.id(scope, part.name)] = part
+
+    def edges(self, scope: int, registry: Registry) -> dict[str, bytes]:
+        """Quantity → edges, of those of a scope's baseline that have any; empty without a baseline."""
+        series = self._expected.get(scope)
+        if series is None:
+            return {}
+        rows = self._row[series]
+        edged = self.table.has_edges[rows]
+        names = [registry.names[number] for number in series[edged].tolist()]
+        return {name: own.tobytes() for name, own in zip(names, self.table.edges_of(rows[edged]), strict=True)}
+
+    def edged(self, scope: int) -> Ints:
+        """The series int64[k] of a scope whose baseline has edges for them."""
+        series = self._expected.get(scope)
+        if series is None:
+            return np.empty(0, np.int64)
+        return series[self.table.has_edges[self._row[series]]]
 
     def layout_of(self, scope: int, registry: Registry) -> str:
         """The baseline by whose edges a scope's values are binned, ``""`` for none: its whole's, also for a segment."""

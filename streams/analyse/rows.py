@@ -137,15 +137,17 @@ class RowWriter:
         inside = np.isin(series, mixed)
         out_keys, out_counts = [keys[~inside]], [counts[~inside]]
         rows = self._references.rows(self._registry.series)
+        edged = np.array([self._edged(number) for number in mixed.tolist()], np.int64)
         spans = zip(
             mixed.tolist(),
+            self._references.table.edges_of(rows[edged]),
             np.searchsorted(series, mixed, side="left").tolist(),
             np.searchsorted(series, mixed, side="right").tolist(),
             strict=True,
         )
-        for number, low, high in spans:
+        for number, edges, low, high in spans:
             bins, own, tight = cell.bins_of(keys[low:high]), counts[low:high], is_binned[low:high]
-            total = binned.from_log(bins[~tight], own[~tight], self._references.table.edges[rows[self._edged(number)]])
+            total = binned.from_log(bins[~tight], own[~tight], edges)
             np.add.at(total, bins[tight], own[tight])
             used = np.flatnonzero(total)
             out_keys.append(cell.encode(np.full(len(used), number), used, binned=True))

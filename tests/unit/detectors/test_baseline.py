@@ -140,22 +140,30 @@ def test_rates_and_errors_are_read_off_a_baseline() -> None:
 
 def test_the_reference_table_gathers_many_scopes_and_reuses_rows() -> None:
     table = ReferenceTable()
-    table.put(4, learned())
-    table.put(9, learned(sample=None, sample_names=()))
-    version = table.version
+    rows = table.put(4, learned())
+    other = table.put(9, learned(sample=None, sample_names=()))
     reference = NumericReference.of(learned())
-    rows = np.array([table.row(4, name) for name in reference.names])
-    assert np.array_equal(table.edges[rows], reference.edges, equal_nan=True)
-    assert np.array_equal(table.cells[rows], reference.cells)
+    assert np.array_equal(table.edges_of(rows), reference.edges, equal_nan=True)
+    assert np.array_equal(table.cells_of(rows), reference.cells)
     assert np.array_equal(table.has_edges[rows], reference.has_edges)
     assert table.has_baseline[rows].all()
     assert (table.ref_rows[rows] == 3_000).all()
+    assert not set(rows.tolist()) & set(other.tolist())
     table.drop(4)
-    table.put(5, learned())
-    assert sorted(table.row(5, name) for name in reference.names) == sorted(rows.tolist())
-    assert table.version > version
-    none = table.row(4, "score")
-    assert none == 0
-    assert not table.has_baseline[none]
-    assert np.isnan(table.edges[none]).all()
-    assert table.names(5) == reference.names
+    assert sorted(table.put(5, learned()).tolist()) == sorted(rows.tolist())
+    assert not table.has_baseline[0]
+    assert np.isnan(table.edges_of(np.array([0]))).all()
+
+
+def test_edges_are_kept_once_for_all_who_share_them_and_outlive_the_first_of_them() -> None:
+    table, many = ReferenceTable(), 40
+    rows = [table.put(scope, learned()) for scope in range(many)]
+    edges = NumericReference.of(learned()).edges
+    assert len(table._edges._row) == int(NumericReference.of(learned()).has_edges.sum())
+    for scope in range(many - 1):
+        table.drop(scope)
+    assert np.array_equal(table.edges_of(rows[-1]), edges, equal_nan=True)
+    shifted = learned(sample=np.stack((AMOUNT + 1, SCORE), axis=1).astype(np.float32))
+    again = table.put(0, shifted)
+    assert np.array_equal(table.edges_of(again), NumericReference.of(shifted).edges, equal_nan=True)
+    assert np.array_equal(table.edges_of(rows[-1]), edges, equal_nan=True)
