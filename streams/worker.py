@@ -124,7 +124,6 @@ def _write(parts: _Parts) -> Stage:
         told = dead_letters.headers(record, reason, rejected.message)
         producer.send(parts.topic(TopicName.DEAD_LETTERS), record.value, key=record.key, headers=told)
         await producer.barrier()
-        parts.metrics.dead_lettered(record.topic, reason)
 
     return write_stage(parts.settings, parts.clock, parts.metrics, bury)
 
@@ -234,6 +233,7 @@ def _status(app: StageApp, now_s: float, parts: _Parts) -> StageStatus:
         # Where nothing waits to be read, event time stands still because nobody sends, or because the past is played.
         watermark_delay_s=parts.metrics.worst_watermark_delay_s(app.stage.name) if lag else None,
         commit_age_s=now_s - committed if committed is not None and lag else None,
+        insert_age_s=getattr(app.stage, "insert_age_s", None),
     )
 
 

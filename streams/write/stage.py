@@ -83,6 +83,7 @@ class WriteStage:
         self._failures = 0
         self._retry_at_s = 0.0
         self._waiting_since_s = 0.0
+        self._inserted_s = 0.0
         self._sending: asyncio.Task[ClickHouseUnavailableError | None] | None = None
         self._forget()
 
@@ -149,6 +150,12 @@ class WriteStage:
         """The offsets behind which every row is acknowledged."""
         return {tp: Position(offset) for tp, offset in self._acknowledged.items()}
 
+    @property
+    def insert_age_s(self) -> float | None:
+        """Seconds since the last insert, or since the oldest row came that waits if that was later; None: none waits."""
+        waiting = [load.since_s for load in (self._sent, self._open) if load is not None]
+        return self._clock.monotonic_s() - max(min(waiting), self._inserted_s) if waiting else None
+
     async def _advance(self, patience_s: float) -> None:
         """Send and fill until nothing is queued, or ClickHouse makes us wait longer than ``patience_s``."""
         deadline_s = self._clock.monotonic_s() + patience_s
@@ -204,6 +211,7 @@ class WriteStage:
             self._failed(failure)
             return
         self._acknowledged.update(self._sent.ends)
+        self._inserted_s = self._clock.monotonic_s()
         self._sent = None
         self._failures = 0
         if self.waiting is not None:

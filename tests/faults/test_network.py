@@ -1,6 +1,5 @@
 """The network between workers and their broker: cut, pulled, slow, and losing answers, while events flow."""
 
-import time
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -45,7 +44,7 @@ def test_answers_that_are_lost_double_nothing(play: Play, kafka1: KafkaCluster) 
         for number in range(1, LOST + 1):
             cell.wait_until(0.1 + 0.8 * number / LOST)
             proxy.lose_answers(1)
-            wait_for("a produce answer is lost", lambda: proxy.answers_lost, 30, until=lambda n, at=number: n >= at)
+            wait_for("a produce answer is lost", lambda at=number: proxy.answers_lost >= at, 30)  # type: ignore[misc]
         cell.wait_until(1)
         assert proxy.answers_lost == LOST
         cell.told.append(f"{LOST} produce answers lost, {proxy.accepted} connections made")

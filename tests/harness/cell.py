@@ -76,13 +76,13 @@ class Cell:
     def recovered(self, what: str, progress: Callable[[], float] | None = None) -> float:
         """Wait for the first sign of progress after a fault, by default a message on ``panes``; seconds it took."""
         began, seen = time.monotonic(), progress or self.panes_end
-        before = wait_for("an answer", lambda: _or_none(seen), _RECOVERED_S, until=lambda n: n is not None)
+        before = wait_for("an answer", lambda: _or_nothing(seen), _RECOVERED_S, until=lambda n: n >= 0)
 
-        def moved() -> float | None:
+        def now() -> float:
             self.installation.check_alive()
-            return _or_none(seen)
+            return _or_nothing(seen)
 
-        wait_for("progress", moved, _RECOVERED_S, until=lambda n: n is not None and n > before)
+        wait_for(f"more than {before}", now, _RECOVERED_S, until=lambda n: n > before)
         took_s = time.monotonic() - began
         self.record("recovery_s", round(took_s, 1))
         self.told.append(f"{what}: going on after {took_s:.1f} s")
@@ -105,11 +105,11 @@ class Cell:
         return float(self.installation.query("SELECT sum(rows) FROM volume WHERE window_s = 10")[0][0] or 0)
 
 
-def _or_none(ask: Callable[[], float]) -> float | None:
+def _or_nothing(ask: Callable[[], float]) -> float:
     try:
         return ask()
     except KafkaException:
-        return None
+        return -1.0
 
 
 def metric(worker: Worker, name: str, **labels: str) -> float:

@@ -51,10 +51,15 @@ class Requests:
         return found
 
 
+def reset_socket(connection: socket.socket) -> None:
+    """Let the connection end with RST instead of FIN, when it is closed."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
 def reset(writer: asyncio.StreamWriter) -> None:
-    """End a connection with RST instead of FIN."""
+    """End a connection with RST, at once."""
     if not writer.transport.is_closing():
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset_socket(writer.get_extra_info("socket"))
     writer.transport.abort()
 
 
