@@ -27,6 +27,7 @@ class Reason(StrEnum):
     INVALID_JSON = "invalid_json"
     INVALID_ARROW = "invalid_arrow"
     INVALID_FRAMING = "invalid_framing"
+    INVALID_BATCH = "invalid_batch"
     SCHEMA_MISMATCH = "schema_mismatch"
     TIME_BEFORE_2000 = "time_before_2000"
     TIME_IN_FUTURE = "time_in_future"

@@ -47,6 +47,14 @@ def patiently(ask: Callable[[float], T], timeout_s: float) -> T:
         time.sleep(_PAUSE_S)
 
 
+def absent(topic: str, error: KafkaError | None) -> UnavailableError:
+    """What to raise for a topic that the brokers do not tell of: it is not there, or not for this user."""
+    if error is not None and error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        todo = "Let it: 'halcyon topics acls' prints the rights of each stage."
+        return UnavailableError("This user may not use it.", f"topic {topic}", todo)
+    return UnavailableError("It does not exist.", f"topic {topic}", "Run 'halcyon topics apply'.")
+
+
 class BrokerView:
     """A few questions to the brokers, each answered from them and not from memory.
 
@@ -81,7 +89,7 @@ class BrokerView:
             ) from error  # fmt: skip
         found = metadata.topics.get(topic)
         if found is None or found.error is not None:
-            raise UnavailableError("It does not exist.", f"topic {topic}", "Run 'halcyon topics apply'.")
+            raise absent(topic, None if found is None else found.error)
         return len(found.partitions)
 
     async def bounds(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:

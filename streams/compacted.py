@@ -47,8 +47,8 @@ class CompactedReader:
         self._wanted = partitions
         self._consumer = Consumer(
             {
-                **config,
                 "group.id": "halcyon-reader",  # librdkafka wants one; nothing is ever committed under it
+                **config,
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "isolation.level": "read_committed",

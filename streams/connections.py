@@ -23,6 +23,15 @@ def client_config(kafka: KafkaSettings) -> dict[str, Any]:
     return {"bootstrap.servers": kafka.bootstrap_servers, "client.id": kafka.client_id, **client_security(kafka)}
 
 
+def reader_config(kafka: KafkaSettings, stage: str) -> dict[str, Any]:
+    """What a stage reads whole topics with, beside its own consumer. Raises as :func:`client_config`.
+
+    Nothing is ever joined or committed, but librdkafka asks for the group's coordinator: it must be one that the stage
+    may see.
+    """
+    return {**client_config(kafka), "group.id": kafka.group(stage)}
+
+
 def client_security(kafka: KafkaSettings) -> dict[str, Any]:
     """The security settings of librdkafka alone. Raises as :func:`client_config`."""
     config: dict[str, Any] = {"security.protocol": kafka.security_protocol}

@@ -14,6 +14,10 @@ from streams.wire import Progress, TransportSettings
 log = logging.getLogger(__name__)
 
 CHECK_S = 1.0
+ABSENT = (
+    "they do not exist ('halcyon topics apply' creates them), or this user may not read them ('halcyon topics acls' "
+    "lists what it needs)"
+)
 
 
 class Stopping(Protocol):
@@ -45,7 +49,7 @@ async def wait_for_topics(stage: Stage, settings: TransportSettings, progress: P
     said: object = None
     while not stopping.is_set():
         try:
-            missing, reason = await _missing(stage, settings), "they do not exist; 'halcyon topics apply' creates them"
+            missing, reason = await _missing(stage, settings), ABSENT
         except KafkaError as error:
             missing, reason = tuple(stage.topics), f"no answer from {settings.bootstrap_servers}: {error}"
         progress.missing_topics = missing

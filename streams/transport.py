@@ -14,19 +14,13 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from collections.abc import Set as AbstractSet
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import faust
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, errors
+from aiokafka.consumer import fetcher as client_fetcher
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import (
-    ConsumerStoppedError,
-    IllegalGenerationError,
-    IllegalStateError,
-    KafkaError,
-    RebalanceInProgressError,
-    UnknownMemberIdError,
-)
 from aiokafka.structs import OffsetAndMetadata
 from faust.app.base import BootStrategy
 from faust.transport.drivers import aiokafka as driver
@@ -37,6 +31,7 @@ from mode.threads import WorkerThread
 from streams.clock import Clock, SystemClock
 from streams.delivery import Delivery
 from streams.presence import wait_for_topics
+from streams.records import BoundedRecords
 from streams.stage import ConsumerRecord, Position, Stage, TopicPartition
 from streams.wire import CommitRefusedError, Fetched, Found, StaleGenerationError, State, TransportSettings
 
@@ -49,6 +44,8 @@ RECORD_OVERHEAD_BYTES = 400
 """What a record takes in memory beside its value: the object, its numbers and its key; measured, rounded up."""
 NEVER_FULL = 1 << 30
 """Faust cancels its own fetcher when a rebalance finds a stream's queue full; memory is bounded by Buffer instead."""
+
+REFUSALS = (errors.IllegalGenerationError, errors.UnknownMemberIdError, errors.RebalanceInProgressError)
 
 FAUST_LOG = logging.getLogger("faust.halcyon")
 """Faust logs each service under its module; ours would speak as loudly as the rest of this package."""
@@ -79,6 +76,8 @@ class BatchThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         settings = self.settings
+        # For all consumers of the process: the client has no other place for it, and they share their settings.
+        client_fetcher.MemoryRecords = partial(BoundedRecords, max_bytes=settings.max_batch_bytes)
         return AIOKafkaConsumer(
             bootstrap_servers=settings.bootstrap_servers,
             group_id=settings.group_id,
@@ -155,14 +154,14 @@ class BatchThread(driver.AIOKafkaConsumerThread):
             for tp, offset in starts.items():
                 consumer.seek(tp, offset)
                 self._chains[tp] = (epoch, offset)
-        except IllegalStateError as gone:
+        except errors.IllegalStateError as gone:
             raise StaleGenerationError(str(gone)) from gone
 
     async def _fetch(self, max_records: int, timeout_s: float) -> list[Fetched]:
         consumer = self._ensure_consumer()
         fetcher = consumer._fetcher
         if consumer._closed or fetcher._closed:
-            raise ConsumerStoppedError
+            raise errors.ConsumerStoppedError
         consumer._coordinator.check_errors()
         with fetcher._subscriptions.fetch_context():
             # No partition is ever paused, so there is nothing to filter by: what is not claimed is not linked below.
@@ -199,9 +198,13 @@ class BatchThread(driver.AIOKafkaConsumerThread):
                             raise CommitRefusedError(f"the group is at generation {coordinator.generation}")
                         await coordinator._do_commit_offsets(None, offsets)
                         return
-                except (IllegalGenerationError, UnknownMemberIdError, RebalanceInProgressError) as old:
+                except (
+                    errors.IllegalGenerationError,
+                    errors.UnknownMemberIdError,
+                    errors.RebalanceInProgressError,
+                ) as old:
                     raise CommitRefusedError(str(old)) from old
-                except KafkaError as error:
+                except errors.KafkaError as error:
                     if not error.retriable:
                         raise
                     await asyncio.sleep(0.1)
@@ -255,7 +258,7 @@ class BatchConsumer(driver.Consumer):
                 async for _, message in self.getmany(timeout=1.0):
                     await self.wait_first(self.callback(message), self.suspend_flow.wait())
                 await asyncio.sleep(0)
-        except (ConsumerStoppedError, asyncio.CancelledError):
+        except (errors.ConsumerStoppedError, asyncio.CancelledError):
             if not self.app.should_stop:
                 raise
         except Exception as error:  # noqa: BLE001 - reported once, by the runner

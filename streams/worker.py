@@ -17,7 +17,7 @@ from streams.clock import Clock, SystemClock
 from streams.compacted import CompactedReader
 from streams.config import Settings
 from streams.config.doubts import doubts
-from streams.connections import client_config, client_security, consumer_security
+from streams.connections import client_config, client_security, consumer_security, reader_config
 from streams.errors import ConfigError
 from streams.health import Health, HealthServer, StageStatus, judge
 from streams.logs import configure_logging
@@ -69,19 +69,20 @@ class _Parts:
         self.producers.append(producer)
         return producer
 
-    def feed(self, keep_sample: Callable[[Scope], bool] = lambda _: False) -> BaselineFeed:
-        """All baselines."""
+    def feed(self, stage: str, keep_sample: Callable[[Scope], bool] = lambda _: False) -> BaselineFeed:
+        """All baselines, for one stage."""
         timeout_s = self.settings.kafka.request_timeout_s
-        reader = CompactedReader(self.kafka, self.topic(TopicName.BASELINES), None, timeout_s)
+        config = reader_config(self.settings.kafka, stage)
+        reader = CompactedReader(config, self.topic(TopicName.BASELINES), None, timeout_s)
         return BaselineFeed(reader, keep_sample)
 
-    def store(self, producer: Producer) -> KafkaStateStore:
-        """The state topic."""
+    def store(self, stage: str, producer: Producer) -> KafkaStateStore:
+        """The state topic, for one stage."""
         topic, timeout_s = self.topic(TopicName.STATE), self.settings.kafka.request_timeout_s
         brokers = BrokerView(self.kafka, timeout_s)
 
         def reader(partition: int) -> CompactedReader:
-            return CompactedReader(self.kafka, topic, (partition,), timeout_s)
+            return CompactedReader(reader_config(self.settings.kafka, stage), topic, (partition,), timeout_s)
 
         return KafkaStateStore(topic, lambda: brokers.partitions(topic), producer, reader)
 
@@ -93,7 +94,7 @@ def _ingest(parts: _Parts) -> Stage:
     from streams.ingest.build import ingest_stage
 
     brokers = BrokerView(parts.kafka, parts.settings.kafka.request_timeout_s)
-    feed = parts.feed()
+    feed = parts.feed("ingest")
     return ingest_stage(parts.settings, parts.clock, parts.metrics, parts.producer(), brokers, feed)
 
 
@@ -103,15 +104,15 @@ def _analyse(parts: _Parts) -> Stage:
 
     producer = parts.producer()
     patterns = parts.settings.baseline.sampled_models
-    feed = parts.feed(lambda scope: is_sampled(scope, patterns))
-    return analyse_stage(parts.settings, parts.clock, parts.metrics, producer, parts.store(producer), feed)
+    feed = parts.feed("analyse", lambda scope: is_sampled(scope, patterns))
+    return analyse_stage(parts.settings, parts.clock, parts.metrics, producer, parts.store("analyse", producer), feed)
 
 
 def _alert(parts: _Parts) -> Stage:
     from streams.alert.build import alert_stage
 
     producer = parts.producer()
-    return alert_stage(parts.settings, parts.clock, parts.metrics, producer, parts.store(producer))
+    return alert_stage(parts.settings, parts.clock, parts.metrics, producer, parts.store("alert", producer))
 
 
 def _write(parts: _Parts) -> Stage:

@@ -6,6 +6,7 @@ from typing import Final
 
 from schemas.codecs.limits import Limits
 from schemas.codecs.morgue import Morgue
+from schemas.codecs.refused import Refused
 from schemas.columns import Reason
 
 _ARROW: Final = b"\xff\xff\xff\xff"
@@ -31,6 +32,8 @@ def sort(values: Sequence[bytes | None], records: Iterable[int], limits: Limits,
         value = values[record]
         if not value:
             morgue.add(record, Reason.NULL_VALUE, "the message has no value" if value is None else "the value is empty")
+        elif isinstance(value, Refused):
+            morgue.add(record, value.reason, value.words, value.events)
         elif len(value) > limits.max_message_bytes:
             text = f"the message has {len(value)} bytes, at most {limits.max_message_bytes} are read"
             morgue.add(record, Reason.TOO_LARGE, text)

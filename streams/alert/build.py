@@ -5,7 +5,7 @@ from streams.alert.policy import AlertPolicy
 from streams.alert.stage import AlertStage, AlertTopics
 from streams.clock import Clock
 from streams.config import AlertSettings, Settings
-from streams.connections import client_config
+from streams.connections import reader_config
 from streams.metrics import Metrics
 from streams.state import Sender, StateStore
 
@@ -41,7 +41,7 @@ def alert_stage(settings: Settings, clock: Clock, metrics: Metrics, sender: Send
         Where snapshots are kept.
     """
     prefix = settings.kafka.topic_prefix
-    config = client_config(settings.kafka)
+    config = reader_config(settings.kafka, AlertStage.name)
     timeout_s = settings.kafka.request_timeout_s
     topics = AlertTopics(f"{prefix}findings", f"{prefix}alerts", f"{prefix}rows", f"{prefix}dead-letters")
     return AlertStage(

@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from schemas.alerts import header
 from streams.alert.stage import ORIGIN_HEADER, ControlRecord, Published
-from streams.broker import patiently
+from streams.broker import absent, patiently
 from streams.errors import UnavailableError
 
 A = TypeVar("A")
@@ -162,8 +162,8 @@ class KafkaControlFeed:
 def _new_consumer(config: Mapping[str, Any]) -> Consumer:
     return Consumer(
         {
-            **config,
             "group.id": "halcyon-reader",  # librdkafka wants one; nothing is ever committed under it
+            **config,
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",
@@ -175,7 +175,7 @@ def _new_consumer(config: Mapping[str, Any]) -> Consumer:
 def _partitions(consumer: Consumer, topic: str, timeout_s: float) -> list[int]:
     found = patiently(lambda left_s: consumer.list_topics(topic, left_s), timeout_s).topics[topic]
     if found.error is not None or not found.partitions:
-        raise UnavailableError("It does not exist.", f"topic {topic}", "Run 'halcyon topics apply'.")
+        raise absent(topic, found.error)
     return sorted(found.partitions)
 
 

@@ -6,6 +6,7 @@ from typing import Final, Generic, Self, TypeVar
 import msgspec
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
 
+from streams.broker import absent
 from streams.config import KafkaSettings
 from streams.connections import client_config
 from streams.errors import UnavailableError
@@ -58,7 +59,7 @@ class Feed(Generic[T]):
                 "Start one with 'halcyon up', or see what 'halcyon config check' says.",
             ) from error
         if known.error is not None or not known.partitions:
-            raise UnavailableError("It does not exist.", f"topic {topic}", "Run 'halcyon topics apply'.")
+            raise absent(topic, known.error)
         offset = OFFSET_BEGINNING if from_start else OFFSET_END
         self._consumer.assign([TopicPartition(topic, partition, offset) for partition in known.partitions])
 

@@ -81,6 +81,27 @@ def list_(ctx: typer.Context) -> None:
     out().print(table)
 
 
+@app.command()
+def acls(
+    ctx: typer.Context,
+    stages: Annotated[list[str] | None, typer.Option("--stage", help="Only this stage; once per stage.")] = None,
+    principal: Annotated[
+        str, typer.Option(help="Who a stage logs in as; {stage} stands for its name.")
+    ] = "User:halcyon-{stage}",
+) -> None:
+    """Print the commands that give each stage the rights it needs, and no other."""
+    from streams.acls import acls_of, as_command
+    from streams.errors import ConfigError
+    from streams.supervisor import STAGES
+
+    settings = settings_of(ctx)
+    for stage in stages or STAGES:
+        if stage not in STAGES:
+            raise ConfigError(f"There is no stage {stage}.", "--stage", f"Give {', '.join(STAGES)}.")
+        for acl in acls_of(stage, settings):
+            typer.echo(as_command(acl, principal.replace("{stage}", stage)))
+
+
 def _kept(config: "Mapping[str, str]") -> str:
     """How long messages stay, in words."""
     if config.get("cleanup.policy") == "compact":
