@@ -1,7 +1,8 @@
 """Some events of a batch: as a slice where they follow one another, so that taking their columns copies nothing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,3 +63,17 @@ def kept(column: NDArray[Item], places: Places) -> NDArray[Item]:
 def place_of(places: Places, at: Ints) -> Ints:
     """Where the events number ``at`` int64[m] of ``places`` stand in the batch."""
     return at + places.start if isinstance(places, slice) else places[at]
+
+
+@runtime_checkable
+class Taking(Protocol):
+    """Texts that can be read in bulk."""
+
+    def take(self, places: Ints) -> list[str]:
+        """The texts at int64[n] places."""
+        ...
+
+
+def texts_at(texts: Sequence[str], places: Ints) -> list[str]:
+    """The texts at int64[n] places."""
+    return texts.take(places) if isinstance(texts, Taking) else [texts[place] for place in places.tolist()]

@@ -14,7 +14,7 @@ from schemas.panes import CategoryPart, NumericPart, Pane, SamplePart
 from schemas.scopes import Family
 from streams.binnings import FEATURE_PREFIX, Binning, BinningIndex
 from streams.ingest.blocks import Layout, add_rows
-from streams.ingest.chosen import Chosen, Places, kept
+from streams.ingest.chosen import Chosen, Places, kept, place_of, texts_at
 from streams.ingest.counting import Groups, Series
 from streams.ingest.numbering import SeriesNumbers
 from streams.ingest.pending import Rows, Texts, coded, joined
@@ -31,8 +31,8 @@ Ints = NDArray[np.int64]
 CAPPED = "__capped__"
 """The counter that tells how much of a scope went over a cap, by what was capped."""
 
-_PENDING_BYTES: Final = 6 << 20
-"""What may wait to be summed: 30,000 rows of ten quantities. The more are summed at once, the fewer cells are made."""
+_PENDING_BYTES: Final = 4 << 20
+"""What may wait to be summed. The more rows are summed at once, the fewer cells are made on the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,12 +189,24 @@ class OpenPane:
         names = tuple(name for name, _ in own) + names
         if not names:
             return
+        values = [*(column for _, column in own), *values]
         self._register(names, combination)
-        pending = self._pending.setdefault(names, Rows())
-        self._pending_bytes += pending.add(
-            combination, [*(column for _, column in own), *values], kept(hashes, rows), kept(columns.ts_ms, rows),
-            (columns.event_id, rows),
-        )  # fmt: skip
+        self._pending_bytes += self._pending.setdefault(names, Rows()).add(combination, values)
+        if self._limits.sample_rows:
+            self._sample(names, values, columns, rows, self._scoping.levels[0][combination], hashes[rows])
+
+    def _sample(
+        self, names: tuple[str, ...], values: Sequence[Floats], columns: EventColumns, rows: Places, whole: Ints,
+        hashes: Hashes,
+    ) -> None:  # fmt: skip
+        """Take the rows that may stay in the sample at once: what they were decoded from need not be kept."""
+        at = self._samples.lowest(whole, hashes, len(self._scoping), len(names))
+        if not len(at):
+            return
+        places = place_of(rows, at)
+        picked = np.stack([column[at] for column in values], axis=1, dtype=np.float32)
+        ids = texts_at(columns.event_id, places)
+        self._samples.add(names, whole[at], hashes[at], columns.ts_ms[places], ids, picked)
 
     def _hold_texts(self, name: str, combination: Ints, codes: Codes, values: tuple[str, ...]) -> None:
         if len(codes):
@@ -234,14 +246,6 @@ class OpenPane:
         present, place = np.unique(levels[0], return_inverse=True)
         layout = Layout([self._binnings[scope] for scope in present.tolist()], place, self._index)
         add_rows(self._sums, rows.quantity, groups, Series.of(levels, names, self._numbers.of_all), names, layout)
-        if self._limits.sample_rows:
-            self._sample(names, rows, self._scoping.levels[0][combination])
-
-    def _sample(self, names: tuple[str, ...], rows: Rows, whole: Ints) -> None:
-        hashes = joined(rows.hash)
-        at = self._samples.lowest(whole, hashes, len(self._scoping), len(names))
-        values = np.stack([rows.quantity(number)[at] for number in range(len(names))], axis=1, dtype=np.float32)
-        self._samples.add(names, whole[at], hashes[at], joined(rows.ts_ms)[at], rows.event_ids(at), values)
 
     def _text_series(self, scope: int, name: str) -> int:
         if scope < 0:

@@ -2,36 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeVar, runtime_checkable
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.columns import CodedTexts, Codes
-from streams.ingest.chosen import Places, place_of
-from streams.windows.samples import Hashes
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Item = TypeVar("Item", bound=np.generic)
 
-_ROW_BYTES: Final = 120
-"""What a row takes beside its values: numbers, and an event id that lives until the row is summed."""
 _TEXT_BYTES: Final = 12
-
-
-@runtime_checkable
-class Taking(Protocol):
-    """Texts that can be read in bulk."""
-
-    def take(self, places: Ints) -> list[str]:
-        """The texts at int64[n] places."""
-        ...
-
-
-def texts_at(texts: Sequence[str], places: Ints) -> list[str]:
-    """The texts at int64[n] places."""
-    return texts.take(places) if isinstance(texts, Taking) else [texts[place] for place in places.tolist()]
 
 
 @dataclass(slots=True)
@@ -40,46 +22,24 @@ class Rows:
 
     Attributes
     ----------
-    combination, hash, ts_ms
-        Parts of int64[n], uint64[n] and int64[n].
+    combination
+        Parts of int64[n].
     values
         For each part k columns float64[n].
-    ids
-        For each part: where its event ids are, and the events' places in there.
     """
 
     combination: list[Ints] = field(default_factory=list)
-    hash: list[Hashes] = field(default_factory=list)
-    ts_ms: list[Ints] = field(default_factory=list)
     values: list[Sequence[Floats]] = field(default_factory=list)
-    ids: list[tuple[Sequence[str], Places]] = field(default_factory=list)
 
-    def add(
-        self, combination: Ints, values: Sequence[Floats], hashes: Hashes, ts_ms: Ints,
-        ids: tuple[Sequence[str], Places],
-    ) -> int:  # fmt: skip
+    def add(self, combination: Ints, values: Sequence[Floats]) -> int:
         """Add a part; how many bytes it takes."""
         self.combination.append(combination)
-        self.hash.append(hashes)
-        self.ts_ms.append(ts_ms)
         self.values.append(values)
-        self.ids.append(ids)
-        return (8 * len(values) + _ROW_BYTES) * len(combination)
+        return 8 * (len(values) + 1) * len(combination)
 
     def quantity(self, number: int) -> Floats:
         """The values of one quantity, float64[n] of all parts; to be read only."""
         return joined([columns[number] for columns in self.values])
-
-    def event_ids(self, chosen: Ints) -> list[str]:
-        """The ids of the events at places int64[m], ascending."""
-        ends = np.cumsum([len(part) for part in self.combination])
-        cuts = np.searchsorted(chosen, ends)
-        found: list[str] = []
-        start = low = 0
-        for (texts, places), end, high in zip(self.ids, ends.tolist(), cuts.tolist(), strict=True):
-            found += texts_at(texts, place_of(places, chosen[low:high] - start))
-            start, low = end, high
-        return found
 
 
 def joined(parts: Sequence[NDArray[Item]]) -> NDArray[Item]:

@@ -12,12 +12,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-Bools = NDArray[np.bool_]
 Floats32 = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
 
-_SLACK_ROWS: Final = 2_048
+_SLACK_ROWS: Final = 4_096
 _HASH_RANGE: Final = 2.0**64 - 2.0**12
 """As much of it as a float can hold and still be made a whole number."""
 _MIN_ROWS: Final = 16
@@ -65,7 +64,9 @@ class SampleBuffer:
         self._rows = rows
         self._budget_bytes = budget_bytes
         self._chunks: dict[tuple[str, ...], list[_Chunk]] = {}
-        self._pending: dict[tuple[str, ...], int] = {}
+        # rows since the last time that only the lowest were left, and how many these were
+        self._new: dict[tuple[str, ...], int] = {}
+        self._left: dict[tuple[str, ...], int] = {}
         self._scopes = 0
         self._limit = np.empty(0, np.uint64)
 
@@ -94,10 +95,8 @@ class SampleBuffer:
         -------
         int64[m], ascending places.
         """
-        limit = self.limit(scopes)
-        at = np.flatnonzero(hashes < limit[scope])
-        keep = self._keep(width)
-        at = at[_low(scope[at], hashes[at], keep)]
+        limit, keep = self.limit(scopes), self._keep(width)
+        at = _low(scope, hashes, limit, keep)
         counts = np.bincount(scope[at], minlength=1)
         for crowded in np.flatnonzero(counts > keep).tolist():
             inside = scope[at] == crowded
@@ -113,10 +112,10 @@ class SampleBuffer:
         if not len(scope):
             return
         self._chunks.setdefault(names, []).append(_Chunk(scope, hashes, ts_ms, event_id, values))
-        pending = self._pending.get(names, 0) + len(scope)
-        if pending > 2 * self._keep(len(names)) * max(1, self._scopes) + _SLACK_ROWS:
-            pending = self._compact(names)
-        self._pending[names] = pending
+        self._new[names] = self._new.get(names, 0) + len(scope)
+        if self._new[names] > self._left.get(names, 0) + _SLACK_ROWS:
+            self._left[names] = self._compact(names)
+            self._new[names] = 0
 
     def take(self) -> dict[int, Sample]:
         """The sample of every scope, and forget them."""
@@ -128,7 +127,7 @@ class SampleBuffer:
                 scopes, starts = np.unique(chunk.scope[order], return_index=True)
                 for scope, part in zip(scopes.tolist(), np.split(order, starts[1:]), strict=True):
                     rows.setdefault(scope, []).append((names, chunk, part))
-        self._chunks, self._pending = {}, {}
+        self._chunks, self._new, self._left = {}, {}, {}
         return {scope: self._join(parts) for scope, parts in rows.items()}
 
     def _keep(self, width: int) -> int:
@@ -163,18 +162,18 @@ class SampleBuffer:
         return merge_samples(samples, self._keep(max(len(s.names) for s in samples)))
 
 
-def _low(scope: Ints, hashes: Hashes, keep: int) -> Bools:
-    """A first choice: rows bool[n] among which the ``keep`` lowest hashes of every scope are, and not many others.
+def _low(scope: Ints, hashes: Hashes, limit: Hashes, keep: int) -> Ints:
+    """A first choice: rows among which the ``keep`` lowest hashes below each scope's limit are, and not many others.
 
     Of m hashes, spread evenly, the ``keep`` lowest lie within (keep + 6 √keep) / m of their range, save one time in
-    a thousand million. Where they do not, all rows of the scope stay.
+    a thousand million. Where they do not, all rows below the limit stay.
     """
-    counts = np.bincount(scope, minlength=1)
+    counts = np.bincount(scope, minlength=len(limit))
     share = np.minimum((keep + 6 * keep**0.5) / np.maximum(counts, 1), 1.0)
-    bound = (share * _HASH_RANGE).astype(np.uint64)
-    low: Bools = hashes <= bound[scope]
-    missed = np.bincount(scope[low], minlength=len(counts)) < np.minimum(counts, keep)
-    return low | missed[scope] if missed.any() else low
+    bound = np.minimum((share * _HASH_RANGE).astype(np.uint64), limit)
+    at = np.flatnonzero(hashes < bound[scope])
+    missed = (np.bincount(scope[at], minlength=len(limit)) < np.minimum(counts, keep)) & (bound < limit)
+    return np.flatnonzero(hashes < np.where(missed, limit, bound)[scope]) if missed.any() else at
 
 
 def merge_samples(samples: Sequence[Sample], rows: int) -> Sample:
