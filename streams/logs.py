@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 # Libraries that narrate: their informational lines are shown only to who asks for debugging.
 _CHATTY = ("aiokafka", "faust", "mode", "aiohttp", "clickhouse_connect", "asyncio")
 
+# Its debugging lines hold every request as it is sent: the password among them, where the mechanism sends it.
+_TELLTALE = "aiokafka.conn"
+
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -31,6 +34,7 @@ def configure_logging(settings: "LoggingSettings", stream: TextIO | None = None)
     root.setLevel(level)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(level if level == logging.DEBUG else max(level, logging.WARNING))
+    logging.getLogger(_TELLTALE).setLevel(max(level, logging.INFO))
 
 
 def facts(record: logging.LogRecord) -> dict[str, Any]:

@@ -17,7 +17,9 @@ PATIENCE_S: Final = 5.0
 _STEP_S: Final = 0.5
 # librdkafka's own codes, which its types leave out.
 _REFUSED: Final = (KafkaError._AUTHENTICATION, KafkaError._SSL)  # noqa: SLF001
-_AWAY: Final = (KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._ALL_BROKERS_DOWN)  # noqa: SLF001
+_NOBODY: Final = (KafkaError._ALL_BROKERS_DOWN,)  # noqa: SLF001
+# A broker that does not take this client's certificate says so after the handshake, and hangs up.
+_ALERT: Final = "SSL alert"
 
 
 class Verdict(StrEnum):
@@ -51,10 +53,12 @@ def ask_kafka(kafka: KafkaSettings, patience_s: float = PATIENCE_S) -> Answer:
             last: KafkaError = error.args[0]
         else:
             return Answer(Verdict.WELCOME)
-        for verdict, codes in ((Verdict.REFUSED, _REFUSED), (Verdict.AWAY, _AWAY)):
-            found = [one for one in heard if one.code() in codes]
-            if found:
-                return Answer(verdict, found[0].str())
+        refusals = [one for one in heard if one.code() in _REFUSED or _ALERT in one.str()]
+        if refusals:
+            return Answer(Verdict.REFUSED, refusals[0].str())
+        # One broker of several may be away: only when all are is there nobody left to ask.
+        if any(one.code() in _NOBODY for one in heard):
+            return Answer(Verdict.AWAY, heard[0].str())
         if monotonic() > deadline_s:
             return Answer(Verdict.AWAY, last.str())
 
