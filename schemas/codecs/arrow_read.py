@@ -19,6 +19,10 @@ ARROW_ERRORS: Final = (
 """What pyarrow raises for bytes that are not what they say."""
 
 
+_IN_PARTS: Final = frozenset({"event_id"})
+"""Columns of which few rows are ever read: they stay in as many pieces as they came in."""
+
+
 class ColumnError(ValueError):
     """A column that cannot be what its name says."""
 
@@ -78,15 +82,14 @@ def frame(messages: Sequence[Message]) -> Frame:
     names = batches[0].schema.names
     if len(batches) == 1:
         return Frame(dict(zip(names, batches[0].columns, strict=True)), record, index)
+    whole = pa.Table.from_batches(batches).unify_dictionaries()
     columns = {
-        name: _whole(pa.chunked_array([batch.column(place) for batch in batches])) for place, name in enumerate(names)
+        name: column if name in _IN_PARTS else _whole(column) for name, column in zip(names, whole.columns, strict=True)
     }
     return Frame(columns, record, index)
 
 
-def _whole(column: pa.Array) -> pa.Array:
-    if pa.types.is_dictionary(column.type):
-        column = column.unify_dictionaries()
+def _whole(column: pa.ChunkedArray) -> pa.Array:
     whole = column.combine_chunks()
     return whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
 

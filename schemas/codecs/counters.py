@@ -29,7 +29,9 @@ def of_texts(
     if not len(rows):
         return None
     to = numbering.codes(("" if value is None else value for value in values), len(values))
-    coded, long = cut(CodedTexts(to[codes], tuple(numbering)), limits.max_text_chars)
+    if len(numbering) < len(values):  # two of them have become one
+        codes = to[codes]
+    coded, long = cut(CodedTexts(codes, tuple(numbering)), limits.max_text_chars)
     notes.add(TRUNCATED, "texts", rows[long])
     return compact(rows, coded.codes, coded.values)
 

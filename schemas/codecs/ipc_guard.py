@@ -5,12 +5,17 @@ compressed buffer and the lengths of all buffers into a flatbuffer header, so th
 """
 
 import struct
+from functools import lru_cache
 from typing import Final
 
 _CONTINUATION: Final = 0xFFFFFFFF
 _DICTIONARY_BATCH: Final = 2
 _RECORD_BATCH: Final = 3
 _MAX_METADATA: Final = 2**31
+_KNOWN_BYTES: Final = 4_096
+"""Longer headers are not remembered."""
+_HEAD: Final = struct.Struct("<II").unpack_from
+_I64: Final = struct.Struct("<q").unpack_from
 
 
 def decompressed_bytes(stream: bytes) -> int:
@@ -24,51 +29,56 @@ def decompressed_bytes(stream: bytes) -> int:
     total, at = 0, 0
     try:
         while at + 8 <= len(stream):
-            continuation, size = struct.unpack_from("<II", stream, at)
+            continuation, size = _HEAD(stream, at)
             if continuation != _CONTINUATION or size == 0 or size >= _MAX_METADATA:
                 break
             body = at + 8 + size
-            length, needed = _message(stream, at + 8, body)
-            total += needed
-            if length < 0:
-                raise ValueError("an IPC message with a negative body length")
+            length, buffers = (_known if size <= _KNOWN_BYTES else _header)(stream[at + 8 : body])
+            for offset in buffers:
+                said: int = _I64(stream, body + offset)[0]
+                total += max(said, 0)  # -1 marks a buffer that was left as it is
             at = body + length
     except struct.error as error:
         raise ValueError("an IPC header that points outside of the message") from error
     return total
 
 
-def _message(raw: bytes, at: int, body: int) -> tuple[int, int]:
-    """Body length of the flatbuffer ``Message`` at ``at``, and the bytes its buffers decompress to."""
-    table = at + _u32(raw, at)
+def _header(raw: bytes) -> tuple[int, tuple[int, ...]]:
+    """Body length of the flatbuffer ``Message``, and where in the body its compressed buffers begin."""
+    table = _u32(raw, 0)
     kind_at, header_at, length_at = (_field(raw, table, number) for number in (1, 2, 3))
-    length = struct.unpack_from("<q", raw, length_at)[0] if length_at else 0
+    length: int = _I64(raw, length_at)[0] if length_at else 0
+    if length < 0:
+        raise ValueError("an IPC message with a negative body length")
     kind = raw[kind_at] if kind_at and 0 <= kind_at < len(raw) else 0
     if not header_at or kind not in (_DICTIONARY_BATCH, _RECORD_BATCH):
-        return length, 0
+        return length, ()
     batch = header_at + _u32(raw, header_at)
     if kind == _DICTIONARY_BATCH:
         data_at = _field(raw, batch, 1)
         if not data_at:
-            return length, 0
+            return length, ()
         batch = data_at + _u32(raw, data_at)
-    return length, _batch(raw, batch, body)
+    return length, _compressed(raw, batch)
 
 
-def _batch(raw: bytes, batch: int, body: int) -> int:
+_known = lru_cache(maxsize=512)(_header)
+"""Messages of one producer have the same few headers, but for the lengths of their texts."""
+
+
+def _compressed(raw: bytes, batch: int) -> tuple[int, ...]:
     buffers_at = _field(raw, batch, 2)
     if not buffers_at or not _field(raw, batch, 3):
-        return 0  # not compressed: what is in memory is what is in the message
+        return ()  # not compressed: what is in memory is what is in the message
     vector = buffers_at + _u32(raw, buffers_at)
-    needed = 0
+    found = []
     for number in range(_u32(raw, vector)):
         offset, length = struct.unpack_from("<qq", raw, vector + 4 + 16 * number)
         if length < 0 or offset < 0:
             raise ValueError("an IPC buffer with a negative offset or length")
         if length >= 8:
-            said = struct.unpack_from("<q", raw, body + offset)[0]
-            needed += max(said, 0)  # -1 marks a buffer that was left as it is
-    return needed
+            found.append(offset)
+    return tuple(found)
 
 
 def schema_bytes(stream: bytes) -> bytes:
