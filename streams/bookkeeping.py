@@ -248,7 +248,10 @@ def start_offset(found: Found, position: Position | None, wanted: int | None) ->
     --------
     >>> start_offset(Found(Position(40), first=100, last=200), Position(40), wanted=None)
     (100, 60)
+    >>> start_offset(Found(Position(140), first=100, last=200), Position(140), wanted=0)
+    (100, 0)
     """
     start = wanted if wanted is not None else (position.offset if position is not None else found.first)
-    lost = max(0, found.first - start) if position is not None else 0
+    # Who wants to read again what was committed to has lost nothing of it that retention has deleted.
+    lost = max(0, found.first - max(start, position.offset)) if position is not None else 0
     return min(max(start, found.first), found.last), lost

@@ -107,6 +107,10 @@ class Metrics:
         self._snapshot_s = Histogram(
             "halcyon_snapshot_duration_seconds", "Time to take a state snapshot.", buckets=_SLOW_S, registry=registry
         )
+        # A partition was taken over that had been read before, and its state was gone from the state topic.
+        self._lost_states = Counter(
+            "halcyon_lost_states_total", "States that had to be made anew.", ("stage",), registry=registry
+        )
 
     def _declare_writing(self, registry: CollectorRegistry) -> None:
         self._rows = Counter("halcyon_written_rows_total", "Rows inserted.", ("table",), registry=registry)
@@ -213,6 +217,10 @@ class Metrics:
         """Record a state snapshot."""
         self._snapshot_bytes.labels(partition).set(size_bytes)
         self._snapshot_s.observe(duration_s)
+
+    def state_lost(self, stage: str) -> None:
+        """Count a partition whose state was gone and is made anew out of what its topic still holds."""
+        self._lost_states.labels(stage).inc()
 
     def inserted(self, table: str, rows: int, duration_s: float, at_s: float) -> None:
         """Record an insert that succeeded at Unix time ``at_s``."""

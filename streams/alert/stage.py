@@ -155,6 +155,7 @@ class AlertStage:
         self._held: list[ControlRecord] = []
         self._safe: dict[TopicPartition, Position] = {}
         self._unsaved, self._saved_s = False, 0.0
+        self._silent_until = 0
         self._overflow: Counter[str] = Counter()
 
     @property
@@ -189,13 +190,25 @@ class AlertStage:
         self._saved_s = self._clock.monotonic_s()
         if self._already.ids:
             log.info("%d alert events stand behind the snapshot and are not sent again", len(self._already.ids))
+        position = partitions[self._tp]
+        self._silent_until = position.offset if raw is None and position is not None else 0
         if raw is None:
-            return {}
+            return self._make_anew() if self._silent_until else {}
         if self._next > await self._alert_log.source_end():
             log.warning("the topic %s was made anew: reading it from its beginning", self._topics.findings)
             self._next, self._already = 0, Published(self._already.ids)
         self._safe = {self._tp: Position(self._next)}
         return {self._tp: self._next}
+
+    def _make_anew(self) -> Mapping[TopicPartition, int | None]:
+        """Fold the findings from their beginning again, and say nothing before an earlier life had said it all."""
+        self._metrics.state_lost(self.name)
+        log.warning(
+            "%s[%d] was read up to offset %d, but its state is gone from the state topic: folding anew what the topic "
+            "still holds, silently up to there. An alert that began before that may begin again.",
+            *self._tp, self._silent_until,
+        )  # fmt: skip
+        return {self._tp: 0}
 
     async def process(self, batch: Batch) -> None:
         """Fold the batch; hand over what it brings about."""
@@ -208,11 +221,14 @@ class AlertStage:
             if record.offset < self._next:
                 continue
             message = self._decoded(record)
+            told = [] if message is None else book.fold(message)
+            self._next = record.offset + 1
+            if record.offset < self._silent_until:
+                continue
             if isinstance(message, Finding):
                 seen.append((record.offset + 1, message))
-            if message is not None:
-                events += self._publish(book.fold(message), record.offset)
-            self._next, self._unsaved = record.offset + 1, True
+            events += self._publish(told, record.offset)
+            self._unsaved = True
         for rowbatch in (findings_rows(seen), alerts_rows(events)):
             if len(rowbatch):
                 self._sender.send(self._topics.rows, rows.encode(rowbatch), rowbatch.table.encode())
@@ -247,7 +263,7 @@ class AlertStage:
     @property
     def _repeated(self) -> bool:
         """Whether the fold has passed everything that an earlier life has published since the snapshot."""
-        return self._next > self._already.last_origin
+        return self._next > max(self._already.last_origin, self._silent_until - 1)
 
     def _forget(self) -> None:
         """Hold nothing, as before the first assignment; what may be committed still may."""
@@ -299,6 +315,8 @@ class AlertStage:
         try:
             return findings.decode(record.value or b"")
         except msgspec.DecodeError as error:
+            if record.offset < self._silent_until:
+                return None
             self._metrics.dead_lettered(record.topic, Reason.UNKNOWN_ENCODING.value)
             told = dead_letters.headers(record, Reason.UNKNOWN_ENCODING.value, str(error))
             self._sender.send(self._topics.dead_letters, record.value, record.key, told)

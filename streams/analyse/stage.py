@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 _ROWS_IN_FLIGHT: Final = 512
 _BREATH_S: Final = 0.05
+_FORMAT: Final = "a1;"
+"""How commit metadata begins; the offset follows at which the saved state stands."""
 _WINDOWS: Final = {60_000: "1m", 300_000: "5m", 3_600_000: "1h"}
 
 
@@ -42,10 +44,18 @@ class AnalyseTopics:
 
 @dataclass(slots=True)
 class _Partition:
+    """A partition in work. Before ``silent_until`` an earlier life has said what there is to say."""
+
     analyse: AnalysePartition
     committable: Position | None
     saved_s: float
     saved_offset: int
+    silent_until: int = 0
+
+    @property
+    def is_unsaved(self) -> bool:
+        """Whether there is something to save. A state that is behind the commit must not be: it would leave a gap."""
+        return self.analyse.offset > max(self.saved_offset, self.silent_until - 1)
 
 
 class AnalyseStage:
@@ -96,31 +106,37 @@ class AnalyseStage:
     async def assigned(
         self, partitions: Mapping[TopicPartition, Position | None]
     ) -> Mapping[TopicPartition, int | None]:
-        """Load each partition's state; reading goes on at the committed offset."""
+        """Load each partition's state; reading goes on at the committed offset.
+
+        A state that is gone is made anew out of the log: from its beginning, silently up to where the lost one stood.
+        """
         self._feed.poll()
         self._open, self._revoked = {}, {}
         now = self._clock.monotonic_s()
+        starts: dict[TopicPartition, int | None] = {}
         for tp, position in partitions.items():
             analyse = self._new_partition(tp.partition)
-            raw = await self._store.load(_key(tp))
+            raw, silent_until = await self._store.load(_key(tp)), 0
             if raw is not None:
                 known = {b.id: b for b in self._feed.known}
                 missing = analyse.restore(raw, known)
                 if missing:
                     log.warning("%s[%d]: baselines %s are gone; their scopes learn anew", *tp, ", ".join(missing))
             elif position is not None:
+                starts[tp], silent_until = 0, _state_offset(position)
+                self._metrics.state_lost(self.name)
                 log.warning(
-                    "%s[%d] was read up to offset %d, but its state is gone from the state topic: starting cold there. "
-                    "Windows that were open are lost to the detectors; baselines in force are taken up again.",
-                    *tp, position.offset,
+                    "%s[%d] was read up to offset %d, but its state is gone from the state topic: making it anew from "
+                    "what the topic still holds, silently up to there. What detectors had learned before that is lost.",
+                    *tp, silent_until,
                 )  # fmt: skip
             # Also beside a state: what was published while nobody analysed is in no snapshot, and ingest bins by it.
             for baseline in self._feed.known:
                 if analyse.offer(baseline):
                     for rows in baseline_rows(baseline, analyse.offset):
                         self._send(rows)
-            self._open[tp] = _Partition(analyse, position, now, analyse.offset)
-        return {}
+            self._open[tp] = _Partition(analyse, position, now, analyse.offset, silent_until)
+        return starts
 
     async def process(self, batch: Batch) -> None:
         """Fold a batch, and send what follows from it."""
@@ -129,7 +145,8 @@ class AnalyseStage:
         for record in batch.records:
             message = pane_codec.decode(record.value or b"")
             for output in part.analyse.take(message, record.offset):
-                self._send(output)
+                if record.offset >= part.silent_until or _is_baseline(output):
+                    self._send(output)
                 if self._clock.monotonic_s() - breath > _BREATH_S:
                     # A backlog is many windows in one batch: heartbeats and health pages must not wait for all of them.
                     await asyncio.sleep(0)
@@ -138,7 +155,7 @@ class AnalyseStage:
             await self._producer.barrier()
             self._sent = 0
         self._tell(batch, part, began)
-        if self._clock.monotonic_s() - part.saved_s >= self._interval_s:
+        if part.is_unsaved and self._clock.monotonic_s() - part.saved_s >= self._interval_s:
             await self._save(batch.tp, part)
 
     async def tick(self) -> None:
@@ -148,7 +165,7 @@ class AnalyseStage:
                 part.analyse.offer(baseline)
         now = self._clock.monotonic_s()
         for tp, part in self._open.items():
-            if part.analyse.offset > part.saved_offset and now - part.saved_s >= self._interval_s:
+            if part.is_unsaved and now - part.saved_s >= self._interval_s:
                 await self._save(tp, part)
 
     async def revoked(self, partitions: AbstractSet[TopicPartition]) -> None:
@@ -157,7 +174,7 @@ class AnalyseStage:
         for tp in partitions:
             part = self._open.pop(tp, None)
             if part is not None:
-                if part.analyse.offset > part.saved_offset:
+                if part.is_unsaved:
                     await self._save(tp, part)
                 self._revoked[tp] = part
             self._metrics.forget_partition(self.name, tp.topic, tp.partition)
@@ -176,7 +193,7 @@ class AnalyseStage:
         offset = part.analyse.committable()
         part.saved_offset = part.analyse.offset
         await self._store.save(_key(tp), raw)
-        part.committable = Position(offset, f"a1;{part.saved_offset}")
+        part.committable = Position(offset, f"{_FORMAT}{part.saved_offset}")
         part.saved_s = self._clock.monotonic_s()
         self._metrics.snapshot_taken(tp.partition, len(raw), part.saved_s - began)
 
@@ -216,3 +233,14 @@ class AnalyseStage:
 
 def _key(tp: TopicPartition) -> str:
     return f"analyse/{tp.partition}"
+
+
+def _state_offset(position: Position) -> int:
+    """The offset at which the state stood that was saved before this commit; the commit's own if it does not say."""
+    number = position.metadata.removeprefix(_FORMAT)
+    return int(number) if number.isdecimal() else position.offset
+
+
+def _is_baseline(output: Output) -> bool:
+    """What must be on its topics whoever made it: ids are hashes of the content, so saying it again changes nothing."""
+    return isinstance(output, Baseline) or (isinstance(output, RowBatch) and output.table == "baselines")

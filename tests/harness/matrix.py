@@ -83,7 +83,18 @@ def run_once(cells: Sequence[str], seed: int, jobs: int, folder: Path, last: Out
     for job, hand in enumerate(dealt(cells, jobs, last)):
         report = folder / f"job-{job}.xml"
         report.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", f"--junitxml={report}", *hand]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-s",
+            "-p",
+            "no:cacheprovider",
+            f"--junitxml={report}",
+            "-o",
+            "junit_family=xunit1",
+            *hand,
+        ]
         with (folder / f"job-{job}.log").open("wb") as log:
             process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT)
         running.append((process, report))

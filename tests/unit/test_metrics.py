@@ -69,7 +69,7 @@ def test_names_follow_the_rule_and_labels_are_bounded() -> None:
     for name in methods():
         call(metrics, name)
     families = [family for family in metrics.registry.collect() if not family.name.startswith("process_")]
-    units = r"(events|items|panes|windows|scopes|findings|alerts|failures|rows|bytes|seconds|offset|build)"
+    units = r"(events|items|panes|windows|scopes|states|findings|alerts|failures|rows|bytes|seconds|offset|build)"
     for family in families:
         assert re.fullmatch(rf"halcyon_([a-z_]+_)?{units}", family.name), family.name
         assert family.documentation.endswith(".")
@@ -147,7 +147,13 @@ class TestHealth:
 
     @pytest.mark.parametrize(
         ("name", "value"),
-        [("lag_events", 10**9), ("watermark_delay_s", 1e6), ("commit_age_s", 1e6), ("insert_age_s", 1e6)],
+        [
+            ("lag_events", 10**9),
+            ("watermark_delay_s", 1e6),
+            ("commit_age_s", 1e6),
+            ("insert_age_s", 1e6),
+            ("broker_wait_s", 1e6),
+        ],
     )
     def test_each_number_over_its_limit_is_not_ready_but_alive(self, name: str, value: float) -> None:
         assert self.failed(**{name: value}) == ([], [f"ingest.{name}"])
@@ -158,6 +164,10 @@ class TestHealth:
 
     def test_a_loop_that_hangs_is_not_alive(self) -> None:
         assert self.failed(tick_age_s=1e6) == (["ingest.tick_age_s"], [])
+
+    def test_who_waits_for_brokers_does_not_hang(self) -> None:
+        assert self.failed(tick_age_s=1e6, broker_wait_s=1.0) == ([], [])
+        assert self.failed(tick_age_s=1e6, broker_wait_s=1e6) == ([], ["ingest.broker_wait_s"])
 
     def test_without_partitions_it_is_not_ready(self) -> None:
         assert self.failed(assigned_partitions=0) == ([], ["ingest.assigned"])

@@ -15,7 +15,7 @@ from streams.alert.policy import AlertPolicy
 from streams.stage import Batch, Position
 from tests.unit.alert.helpers import at, finding, through
 from tests.unit.alert.test_lifecycle import random_history
-from tests.unit.alert.world import FINDINGS, Life, World, live, record
+from tests.unit.alert.world import FINDINGS, Crash, Life, World, live, record
 
 POLICY = AlertPolicy()
 
@@ -48,6 +48,27 @@ async def test_a_crash_between_any_two_steps_neither_repeats_nor_loses_an_event(
     await live(stormy, POLICY)
     assert stormy.crashes > 5
     assert len(set(ids(stormy))) == len(ids(stormy)) > 10
+    assert sorted(ids(stormy)) == sorted(ids(calm))
+    assert {sent.value for sent in stormy.alerts()} == {sent.value for sent in calm.alerts()}
+    assert latest_rows(stormy, "alerts") == latest_rows(calm, "alerts")
+    assert latest_rows(stormy, "findings").keys() == latest_rows(calm, "findings").keys()
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_a_state_that_is_gone_is_made_anew_without_saying_anything_twice(seed: int) -> None:
+    calm, stormy = world_of(seed, 0.0), world_of(seed, 0.02)
+    await live(calm, POLICY)
+    rng, wiped = random.Random(~seed), 0
+
+    def between(offset: int) -> None:
+        nonlocal wiped
+        if wiped < 3 and stormy.committed is not None and rng.random() < 0.05:
+            wiped += 1
+            stormy.states.clear()
+            raise Crash
+
+    await live(stormy, POLICY, between)
+    assert wiped
     assert sorted(ids(stormy)) == sorted(ids(calm))
     assert {sent.value for sent in stormy.alerts()} == {sent.value for sent in calm.alerts()}
     assert latest_rows(stormy, "alerts") == latest_rows(calm, "alerts")
