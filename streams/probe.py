@@ -26,7 +26,7 @@ class Verdict(StrEnum):
     """How a system answered."""
 
     WELCOME = "lets this client in"
-    REFUSED = "refuses this client"
+    REFUSED = "refuses this client, or is not to be trusted"
     AWAY = "does not answer, so that the credentials were not tried"
 
 
@@ -70,7 +70,7 @@ def ask_clickhouse(clickhouse: ClickHouseSettings, patience_s: float = PATIENCE_
     try:
         client.query("SELECT 1")
     except UnavailableError as error:
-        return Answer(Verdict.AWAY, error.what)
+        return Answer(Verdict.REFUSED if "certificate" in error.what else Verdict.AWAY, error.what)
     except HalcyonError as error:
         return Answer(Verdict.REFUSED, error.what)
     finally:

@@ -7,16 +7,20 @@ import email.policy
 import json
 import logging
 import socket
+import ssl
+import sys
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
 import cramjam
 
+from deploy.local.clickhouse_access import AUTHENTICATION_FAILED, DeniedError, check
 from deploy.local.clickhouse_engine import DEFAULT_DATABASE, Answer, Engine, QueryError, Request
 from deploy.local.clickhouse_sql import DEFAULT_FORMAT
 
@@ -43,6 +47,7 @@ _CODE_STATUS = {
     **dict.fromkeys((46, 47, 50, 56, 60, 81, 115), HTTPStatus.NOT_FOUND),
     **dict.fromkeys((6, 16, 20, 26, 27, 33, 36, 38, 41, 53, 62, 72, 73, 117, 456, 457), HTTPStatus.BAD_REQUEST),
     164: HTTPStatus.FORBIDDEN,
+    AUTHENTICATION_FAILED: HTTPStatus.FORBIDDEN,
     1002: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 _NOT_IMPLEMENTED = 48
@@ -66,15 +71,42 @@ class Reply:
 
 
 class ClickHouseServer(ThreadingHTTPServer):
-    """Serves one engine, a thread per connection."""
+    """Serves one engine, a thread per connection.
+
+    Parameters
+    ----------
+    address, engine
+        Where, and what.
+    tls
+        Speak TLS; None for plain HTTP.
+    users
+        User → password; None lets everybody in.
+    """
 
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], engine: Engine) -> None:
-        self.engine = engine
+    def __init__(
+        self,
+        address: tuple[str, int],
+        engine: Engine,
+        tls: ssl.SSLContext | None = None,
+        users: Mapping[str, str] | None = None,
+    ) -> None:
+        self.engine, self.users = engine, users
         super().__init__(address, Handler)
+        if tls is not None:
+            # The handshake happens at the first read, in the connection's own thread: a slow client holds nobody up.
+            self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as its base has it
+        """Log one line for a client that went away or could not agree on TLS."""
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            log.info("a connection from %s has ended: %s", client_address, error)
+        else:
+            super().handle_error(request, client_address)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -145,6 +177,7 @@ class Handler(BaseHTTPRequestHandler):
             return Reply(HTTPStatus.NOT_FOUND, {}, f"There is no handle {target.path}\n".encode())
         query_id = query.get("query_id") or str(uuid.uuid4())
         try:
+            self._let_in(query)
             request = self._request(query, body, read_only=read_only)
             begin_ns = time.perf_counter_ns()
             answer = self.server.engine.execute(request)
@@ -153,6 +186,15 @@ class Handler(BaseHTTPRequestHandler):
             status = _CODE_STATUS.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR)
             headers = self._headers(query_id) | {"X-ClickHouse-Exception-Code": str(error.code)}
             return Reply(status, headers | {"Content-Type": "text/plain; charset=UTF-8"}, f"{error}\n".encode())
+
+    def _let_in(self, query: dict[str, str]) -> None:
+        if self.server.users is None:
+            return
+        certificate = self.request.getpeercert() if isinstance(self.request, ssl.SSLSocket) else None
+        try:
+            check(self.server.users, self.headers, query, certificate)
+        except DeniedError as error:
+            raise QueryError(AUTHENTICATION_FAILED, str(error)) from error
 
     def _refuse_browsers(self) -> None:
         # A web page may send requests to 127.0.0.1 from its visitor's browser, and SQL can write files.

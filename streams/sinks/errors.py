@@ -70,10 +70,15 @@ class ClickHouseUnavailableError(UnavailableError):
     """ClickHouse does not answer, or cannot now: waiting helps."""
 
     def __init__(self, what: str, where: str, reason: Reason, code: int | None = None) -> None:
-        start = "Is it running? 'halcyon up' starts a local one; clickhouse.url in the settings says where to look."
-        super().__init__(what, where, start if reason is Reason.UNREACHABLE else "")
+        super().__init__(what, where, _todo(what) if reason is Reason.UNREACHABLE else "")
         self.reason = reason
         self.code = code
+
+
+def _todo(what: str) -> str:
+    if "certificate" in what.lower():
+        return "clickhouse.ssl_ca_file in the settings names the authority to believe; clickhouse.url the server."
+    return "Is it running? 'halcyon up' starts a local one; clickhouse.url in the settings says where to look."
 
 
 class ClickHouseRefusedError(HalcyonError):
