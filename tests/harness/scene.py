@@ -72,6 +72,15 @@ class Scene:
         """Wait until a worker has ended, by what it was armed with."""
         wait_for(f"{worker.name} has ended", lambda: not worker.alive, _PATIENCE_S)
 
+    def add(self, name: str) -> Worker:
+        """Another worker, not started yet; see :func:`stages_of` for what its name says."""
+        return self.installation.add(*stages_of(name), name=name)
+
+    def remove(self, name: str) -> None:
+        """Stop a worker in good order, for good."""
+        worker = self.installation.workers.pop(name)
+        assert worker.stop() == 0, worker.log_tail()
+
     def restart(self, worker: Worker, stage: str) -> None:
         """Start a worker again, and remember when, so that the report can say how long it was until it worked."""
         worker.start()
