@@ -12,7 +12,7 @@ from schemas.baselines import CELLS, Baseline
 from schemas.scopes import INVALID, OTHER, Family
 from streams.analyse.reference import References
 from streams.analyse.registry import Registry
-from streams.analyse.window import Window
+from streams.analyse.window import Rollup, Window
 from streams.windows import cells as cell
 from streams.windows.sums import Folded
 
@@ -43,7 +43,7 @@ class Learner:
         self._rules = rules
         self._pane_ms = pane_ms
         self._categories = categories
-        self._gathered: dict[int, Window] = {}
+        self._gathered: dict[int, Rollup] = {}
         self._panes: dict[int, int] = {}
         self._held_bytes = 0
 
@@ -73,7 +73,7 @@ class Learner:
                 continue
             gathered = self._gathered.get(scope)
             if gathered is None:
-                gathered = self._gathered[scope] = Window(
+                gathered = self._gathered[scope] = Rollup(
                     window.family, window.start_ms, window.size_ms, self._categories
                 )
             part = _only(window, scope, folded[scope], registry, self._categories)
@@ -125,7 +125,7 @@ class Learner:
     def from_parts(cls, parts: dict[str, Any], rules: LearnRules, pane_ms: int, categories: int) -> Self:
         """The learner :meth:`to_parts` was taken of."""
         learner = cls(rules, pane_ms, categories)
-        learner._gathered = {s: Window.from_parts(w, categories) for s, w in parts["gathered"].items()}
+        learner._gathered = {s: Rollup.from_parts(w, categories) for s, w in parts["gathered"].items()}
         learner._panes = dict(parts["panes"])
         learner._measure()
         return learner
@@ -177,9 +177,9 @@ def _by_scope(folded: Folded, registry: Registry, scopes: list[int]) -> dict[int
     }
 
 
-def _only(window: Window, scope: int, folded: Folded, registry: Registry, categories: int) -> Window:
+def _only(window: Window, scope: int, folded: Folded, registry: Registry, categories: int) -> Rollup:
     """The share of one scope in a window."""
-    part = Window(window.family, window.start_ms, window.size_ms, categories)
+    part = Rollup(window.family, window.start_ms, window.size_ms, categories)
     part.rows[scope], part.late[scope] = window.rows[scope], window.late[scope]
     part.add_folded(folded)
     for series in registry.series_of(scope):

@@ -27,11 +27,13 @@ from streams.analyse.closing import NEVER, Closing
 from streams.analyse.learner import LearnRules
 from streams.analyse.registry import Registry
 from streams.analyse.rows import RowWriter, late_part
-from streams.analyse.window import Window
+from streams.analyse.window import PaneWindow, Rollup, Window
 
 SIZES_MS: Final = (60_000, 300_000, 3_600_000)
 """The roll-ups; those that are no longer than a pane are left out."""
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2
+_READABLE: Final = (1, 2)
+"""Version 1 kept all cells of a roll-up sparse; it is read as well."""
 MAX_EMPTY_MS: Final = 3_600_000
 """How long windows without any pane are stepped through; a longer gap in event time is jumped."""
 
@@ -86,7 +88,7 @@ class Bench(Protocol):
 @dataclass(slots=True)
 class _FamilyState:
     closing: Closing
-    rollups: dict[int, Window] = field(default_factory=dict)
+    rollups: dict[int, Rollup] = field(default_factory=dict)
     empty_ms: int = 0
 
 
@@ -179,7 +181,7 @@ class AnalysePartition:
         state = self._family(pane.scope.family)
         for level, size in enumerate((self._rules.pane_ms, *self._sizes), -1):
             start = pane.start_ms // size * size
-            window = Window(pane.scope.family, start, size, self._rules.categories)
+            window = PaneWindow(pane.scope.family, start, size, self._rules.categories)
             window.add(pane, self.registry)
             if window.end_ms > state.closing.through_ms:
                 self._into_rollup(state, window, level)
@@ -221,7 +223,7 @@ class AnalysePartition:
         state.closing.through_ms = max(target, state.closing.through_ms + self._rules.pane_ms)
 
     def _close_pane(self, family: Family, state: _FamilyState, start: int) -> Iterator[Output]:
-        window = Window(family, start, self._rules.pane_ms, self._rules.categories)
+        window = PaneWindow(family, start, self._rules.pane_ms, self._rules.categories)
         closing = state.closing
         closing.first_offset.pop(start, None)
         self.closed[window.size_ms] += 1
@@ -244,11 +246,11 @@ class AnalysePartition:
         if part.end_ms >= whole.end_ms:
             yield from self._flush(state, level)
 
-    def _into_rollup(self, state: _FamilyState, part: Window, level: int) -> Window:
+    def _into_rollup(self, state: _FamilyState, part: Window, level: int) -> Rollup:
         size = self._sizes[level]
         whole = state.rollups.get(size)
         if whole is None:
-            whole = Window(part.family, part.start_ms // size * size, size, self._rules.categories)
+            whole = Rollup(part.family, part.start_ms // size * size, size, self._rules.categories)
             state.rollups[size] = whole
         whole.merge(part)
         if level == 0:
@@ -328,9 +330,9 @@ class AnalysePartition:
             If the snapshot is of another version.
         """
         parts = msgspec.msgpack.decode(raw, strict=False)
-        if parts.get("version") != STATE_VERSION:
+        if parts.get("version") not in _READABLE:
             raise msgspec.ValidationError(
-                f"snapshot of version {parts.get('version')}, this reader knows {STATE_VERSION}: "
+                f"snapshot of version {parts.get('version')}, this reader knows {', '.join(map(str, _READABLE))}: "
                 "finish the upgrade, or empty the state topic to begin without state"
             )
         rules = self._rules
@@ -338,7 +340,7 @@ class AnalysePartition:
         self.registry = Registry.from_parts(parts["registry"], rules.scopes)
         self._wire()
         for name, state in parts["families"].items():
-            rollups = {s: Window.from_parts(w, rules.categories) for s, w in state["rollups"].items()}
+            rollups = {s: Rollup.from_parts(w, rules.categories) for s, w in state["rollups"].items()}
             closing = Closing.from_parts(state["closing"], rules.pane_ms)
             self._families[Family(name)] = _FamilyState(closing, rollups, state["empty_ms"])
         self._ages.load_parts(parts["ages"])

@@ -9,6 +9,7 @@ from schemas.panes import Pane, column
 from schemas.scopes import Family
 from streams.analyse.registry import Registry
 from streams.windows import cells as cell
+from streams.windows.rollups import RollupSums
 from streams.windows.samples import Sample, merge_samples
 from streams.windows.sums import STATS, Folded, Sums
 from streams.windows.tallies import Tallies
@@ -23,7 +24,7 @@ _MAX_SAMPLES: Final = 64
 
 
 class Window:
-    """Sums over one span of event time.
+    """Sums over one span of event time: of panes in a :class:`PaneWindow`, of shorter windows in a :class:`Rollup`.
 
     Attributes
     ----------
@@ -47,14 +48,39 @@ class Window:
         self.late: dict[int, int] = {}
         self.texts = Tallies(categories)
         self.counters = Tallies(categories)
-        self._sums = Sums()
         self.samples: dict[int, list[Sample]] = {}
         self.layouts: dict[int, str] = {}
+        self._sums: Sums | RollupSums = RollupSums()
 
     @property
     def end_ms(self) -> int:
         """The first ms that is not in the window."""
         return self.start_ms + self.size_ms
+
+    def fold(self) -> Folded:
+        """The numeric series: ids ascending, cells ascending."""
+        return self._sums.fold()
+
+    def sample(self, scope: int, rows: int) -> Sample | None:
+        """The rows of lowest hash of a scope, over all source partitions."""
+        parts = self.samples.get(scope)
+        return merge_samples(parts, rows) if parts else None
+
+    def sampled(self) -> list[int]:
+        """The scopes that have a sample."""
+        return list(self.samples)
+
+    def _lay_out(self, scope: int, baseline_id: str) -> None:
+        if self.layouts.setdefault(scope, baseline_id) != baseline_id:
+            self.layouts[scope] = MIXED
+
+
+class PaneWindow(Window):
+    """A window of panes, as ingest sent them."""
+
+    def __init__(self, family: Family, start_ms: int, size_ms: int, categories: int) -> None:
+        super().__init__(family, start_ms, size_ms, categories)
+        self._sums: Sums = Sums()
 
     def add(self, pane: Pane, registry: Registry) -> None:
         """Add one scope's pane of one source partition."""
@@ -80,11 +106,15 @@ class Window:
         if pane.sample.names and not pane.scope.segment:
             self.samples.setdefault(scope, []).append(_sample(pane))
 
-    def _lay_out(self, scope: int, baseline_id: str) -> None:
-        if self.layouts.setdefault(scope, baseline_id) != baseline_id:
-            self.layouts[scope] = MIXED
 
-    def merge(self, other: "Window") -> None:
+class Rollup(Window):
+    """A window of shorter windows."""
+
+    def __init__(self, family: Family, start_ms: int, size_ms: int, categories: int) -> None:
+        super().__init__(family, start_ms, size_ms, categories)
+        self._sums: RollupSums = RollupSums()
+
+    def merge(self, other: Window) -> None:
         """Add a shorter window that lies within; its samples stay behind."""
         for scope, rows in other.rows.items():
             self.rows[scope] = self.rows.get(scope, 0) + rows
@@ -96,20 +126,7 @@ class Window:
         self.counters.merge(other.counters)
         self._sums.merge(other.fold())
 
-    def fold(self) -> Folded:
-        """The numeric series: ids ascending, cells ascending."""
-        return self._sums.fold()
-
-    def sample(self, scope: int, rows: int) -> Sample | None:
-        """The rows of lowest hash of a scope, over all source partitions."""
-        parts = self.samples.get(scope)
-        return merge_samples(parts, rows) if parts else None
-
-    def sampled(self) -> list[int]:
-        """The scopes that have a sample."""
-        return list(self.samples)
-
-    def take_samples(self, other: "Window") -> None:
+    def take_samples(self, other: Window) -> None:
         """Take over another window's samples too."""
         for scope, samples in other.samples.items():
             self.samples.setdefault(scope, []).extend(samples)
@@ -118,7 +135,7 @@ class Window:
         """Add numeric sums alone."""
         self._sums.merge(folded)
 
-    def take_sample_of(self, other: "Window", scope: int) -> None:
+    def take_sample_of(self, other: Window, scope: int) -> None:
         """Take over the sample of one scope of another window."""
         if scope in other.samples:
             self.samples.setdefault(scope, []).extend(other.samples[scope])
@@ -152,7 +169,7 @@ class Window:
         window.layouts = dict(parts.get("layouts", {}))
         window.texts = Tallies.from_parts(parts["texts"], categories)
         window.counters = Tallies.from_parts(parts["counters"], categories)
-        window._sums = Sums.from_parts(parts["sums"])
+        window._sums = RollupSums.from_parts(parts["sums"])
         window.samples = {
             scope: [_sample_from_parts(s) for s in samples] for scope, samples in parts["samples"].items()
         }

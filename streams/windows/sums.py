@@ -1,12 +1,12 @@
 """Sums over numeric series: moments and histogram cells, sparse, mergeable in any order.
 
-One structure serves the open panes of ingest, the windows of analyse and the roll-ups: chunks are appended as they come
-and folded together by sort and ``reduceat`` now and then, so that no work is ever done per series in Python.
+One structure serves the open panes of ingest and the closing ones of analyse: chunks are appended as they come and
+folded together by sort and ``reduceat`` now and then, so that no work is ever done per series in Python. What is open
+for longer is made of :mod:`streams.windows.rollups`.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,6 @@ STATS: Final = 5
 """Columns of ``stats``: count, mean, m2, min, max (``schemas.panes.STAT_COLUMNS``)."""
 
 _COMPACT_MIN: Final = 65_536
-_SMALL_COUNT: Final = 2**31
 _CELLS_MAX: Final = 131_072
 """Cells that wait to be folded in: 2 MB, and a quarter of what is there already."""
 
@@ -91,10 +90,6 @@ EMPTY_CELLS: Final[tuple[Ints, NDArray[np.integer]]] = (np.empty(0, np.int64), n
 EMPTY: Final = Folded(np.empty(0, np.int64), np.empty((0, STATS)), np.empty(0, np.int64), np.empty(0, np.int64))
 
 
-def _memory(array: NDArray[np.generic]) -> memoryview:
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-
-
 class Sums:
     """A growing sum over series. Memory follows the distinct cells, not the number of events."""
 
@@ -120,37 +115,11 @@ class Sums:
         if self._pending_cells > _CELLS_MAX + (len(self._cells[0][0]) >> 2 if self._folded else 0):
             self._fold_cells()
 
-    def merge(self, other: Folded) -> None:
-        """Add another sum, folded in at once: what comes out must not depend on when somebody looked in between.
-
-        Floating-point sums depend on their grouping, and a snapshot folds. Counts of cells are exact in any grouping.
-        """
-        self.add(other.ids, other.stats, other.keys, other.counts)
-        self._fold_stats()
-
     def fold(self) -> Folded:
         """Everything added so far, each series and each cell once."""
         ids, stats = self._fold_stats()
         keys, counts = self._fold_cells()
         return Folded(ids, stats, keys, counts)
-
-    def to_parts(self) -> tuple[memoryview, memoryview, memoryview, memoryview]:
-        """The memory of ids, stats, keys and counts, not copied: to be encoded before anything else is added."""
-        folded = self.fold()
-        return _memory(folded.ids), _memory(folded.stats), _memory(folded.keys), _memory(folded.counts)
-
-    @classmethod
-    def from_parts(cls, parts: Sequence[bytes | memoryview]) -> Self:
-        """The sums :meth:`to_parts` was taken of."""
-        sums = cls()
-        ids, stats, keys, counts = parts
-        sums.add(
-            np.frombuffer(ids, np.int64),
-            np.frombuffer(stats, np.float64).reshape(-1, STATS),
-            np.frombuffer(keys, np.int64),
-            np.frombuffer(counts, np.int64),
-        )
-        return sums
 
     def _fold_stats(self) -> tuple[Ints, Floats]:
         if not self._stats:
@@ -175,7 +144,5 @@ class Sums:
         if rest:
             more = merge_cells(np.concatenate([k for k, _ in rest]), np.concatenate([c for _, c in rest]))
             keys, counts = insert_cells(keys, counts, *more)
-        # They stay for an hour, and four bytes of eight hold nearly every count.
-        kept = counts.astype(np.uint32) if not len(counts) or int(counts.max()) <= _SMALL_COUNT else counts
-        self._cells, self._pending_cells, self._folded = [(keys, kept)], 0, True
+        self._cells, self._pending_cells, self._folded = [(keys, counts)], 0, True
         return keys, counts
