@@ -11,11 +11,18 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from streams.errors import UnavailableError
 from streams.stage import TopicPartition
+from streams.waits import Waits, nobody
 
 T = TypeVar("T")
 
 _AWAY: Final = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)  # noqa: SLF001 - its codes
 _PAUSE_S: Final = 0.2
+_ENDS_S: Final = 10.0
+
+PATIENCE_S: Final = 300.0
+"""How long a stage that works asks for what it must know, before it ends: as long as its messages may wait to be sent.
+
+Whether there are brokers at all, a worker has found out before it starts a stage."""
 
 
 def patiently(ask: Callable[[float], T], timeout_s: float) -> T:
@@ -64,9 +71,12 @@ class BrokerView:
         librdkafka's settings: ``bootstrap.servers`` and security.
     timeout_s
         For one question.
+    waits
+        Told while a question is open.
     """
 
-    def __init__(self, config: Mapping[str, Any], timeout_s: float) -> None:
+    def __init__(self, config: Mapping[str, Any], timeout_s: float, waits: Waits | None = None) -> None:
+        self._waits = waits or nobody()
         self._admin = AdminClient(dict(config))
         self._timeout_s = timeout_s
 
@@ -79,9 +89,10 @@ class BrokerView:
             If no broker answers, or the topic does not exist.
         """
         try:
-            metadata = await asyncio.to_thread(
-                patiently, lambda left_s: self._admin.list_topics(topic, left_s), self._timeout_s
-            )
+            with self._waits:
+                metadata = await asyncio.to_thread(
+                    patiently, lambda left_s: self._admin.list_topics(topic, left_s), self._timeout_s
+                )
         except KafkaException as error:
             raise UnavailableError(
                 f"The brokers do not say how many partitions it has: {error.args[0].str()}.", f"topic {topic}",
@@ -97,15 +108,17 @@ class BrokerView:
         wanted = list(partitions)
         if not wanted:
             return {}
-        firsts = await self._offsets(wanted, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-        ends = await self._offsets(wanted, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        with self._waits:
+            firsts = await self._offsets(wanted, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+            ends = await self._offsets(wanted, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         return {tp: (firsts[tp], ends[tp]) for tp in wanted if tp in firsts and tp in ends}
 
     async def _offsets(self, wanted: Iterable[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, int]:
         futures = self._admin.list_offsets(
             {ConfluentPartition(tp.topic, tp.partition): spec for tp in wanted},
             isolation_level=IsolationLevel.READ_COMMITTED,
-            request_timeout=self._timeout_s,
+            # Whoever asks for ends asks again: what they were a minute ago is of no use.
+            request_timeout=min(self._timeout_s, _ENDS_S),
         )
         found: dict[TopicPartition, int] = {}
         for asked, future in futures.items():

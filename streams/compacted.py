@@ -10,6 +10,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from streams.broker import patiently
 from streams.errors import UnavailableError
+from streams.waits import Waits, nobody
 
 _BATCH: Final = 1_000
 _POLL_S: Final = 0.25
@@ -37,11 +38,19 @@ class CompactedReader:
         Which ones; None for all.
     timeout_s
         How long a broker may take to answer.
+    waits
+        Told while the topic is read.
     """
 
     def __init__(
-        self, config: Mapping[str, Any], topic: str, partitions: tuple[int, ...] | None, timeout_s: float
+        self,
+        config: Mapping[str, Any],
+        topic: str,
+        partitions: tuple[int, ...] | None,
+        timeout_s: float,
+        waits: Waits | None = None,
     ) -> None:
+        self._waits = waits or nobody()
         self._topic = topic
         self._timeout_s = timeout_s
         self._wanted = partitions
@@ -76,7 +85,8 @@ class CompactedReader:
         UnavailableError
             As :meth:`read_to_end`.
         """
-        return await asyncio.to_thread(self._read_to_end)
+        with self._waits:
+            return await asyncio.to_thread(self._read_to_end)
 
     def poll(self) -> list[tuple[bytes, bytes | None]]:
         """What has come since, without waiting."""

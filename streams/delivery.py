@@ -21,6 +21,7 @@ from streams.bookkeeping import Buffer, Claim, Claims, Ledger, start_offset, usa
 from streams.clock import Clock
 from streams.errors import BackpressureError, HalcyonError
 from streams.stage import Batch, Position, Stage, TopicPartition
+from streams.waits import nobody
 from streams.wire import CommitRefusedError, Counters, Fetched, Progress, StaleGenerationError, State, Wire
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ class Delivery:
         self.counters = Counters()
         self.progress = Progress(tick_s=clock.monotonic_s())
         self.ledger = Ledger(stage, self.counters, self.progress, clock)
+        self.waits = nobody()
+        """Of the stage's clients too, if whoever runs it says so."""
         self.state = State.STARTING
         self.failure: BaseException | None = None
         self.failed = asyncio.Event()
@@ -183,7 +186,8 @@ class Delivery:
             held, self._held = self._held, frozenset()
             self.claims.end()
             await self.stage.revoked(held)
-        found = await self.wire.find(partitions)
+        with self.waits:
+            found = await self.wire.find(partitions)
         positions = {tp: usable(tp, found[tp]) for tp in sorted(partitions)}
         wanted = await self.stage.assigned(positions)
         self._held = frozenset(partitions)

@@ -47,15 +47,25 @@ class StageStatus(msgspec.Struct, frozen=True):
     watermark_delay_s: float | None = None
     commit_age_s: float | None = None
     insert_age_s: float | None = None
+    broker_wait_s: float | None = None
 
 
 def judge(stages: tuple[StageStatus, ...], limits: HealthSettings) -> Health:
-    """Judge the stages of a process: alive when each ticked lately, ready when each keeps up with its input."""
+    """Judge the stages of a process: alive when each ticked lately, ready when each keeps up with its input.
+
+    A stage that waits for the brokers does not tick, and is alive: to start it again would not bring them back.
+    """
     if not stages:
         return Health(alive=(), ready=(Check("stages", ok=False, detail="no stage runs yet"),))
-    alive = tuple(_at_most(stage, "tick_age_s", stage.tick_age_s, limits.tick_age_s) for stage in stages)
+    alive = tuple(_aliveness(stage, limits) for stage in stages)
     ready = tuple(check for stage in stages for check in _readiness(stage, limits))
     return Health(alive, ready)
+
+
+def _aliveness(stage: StageStatus, limits: HealthSettings) -> Check:
+    if stage.broker_wait_s is not None and stage.tick_age_s > limits.tick_age_s:
+        return Check(f"{stage.stage}.tick_age_s", ok=True, detail=f"has waited {stage.broker_wait_s:.6g} s for brokers")
+    return _at_most(stage, "tick_age_s", stage.tick_age_s, limits.tick_age_s)
 
 
 def _readiness(stage: StageStatus, limits: HealthSettings) -> tuple[Check, ...]:
@@ -65,6 +75,7 @@ def _readiness(stage: StageStatus, limits: HealthSettings) -> tuple[Check, ...]:
         _at_most(stage, "watermark_delay_s", stage.watermark_delay_s, limits.watermark_delay_s),
         _at_most(stage, "commit_age_s", stage.commit_age_s, limits.commit_age_s),
         _at_most(stage, "insert_age_s", stage.insert_age_s, limits.insert_age_s),
+        _at_most(stage, "broker_wait_s", stage.broker_wait_s, limits.broker_wait_s),
     )
 
 

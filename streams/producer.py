@@ -18,6 +18,7 @@ from confluent_kafka import Message as Delivered
 from confluent_kafka import Producer as Client
 
 from streams.errors import HalcyonError
+from streams.waits import Waits, nobody
 
 log = logging.getLogger(__name__)
 
@@ -159,13 +160,15 @@ class Producer:
         After this long without a broker a message counts as failed, > 0.
     security
         Further settings of librdkafka: ``security.protocol``, ``sasl.mechanism`` and the like.
+    waits
+        Told while a barrier waits.
 
     Notes
     -----
     A message is sent at most once in its partition's order by this producer, however often librdkafka tries.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the first by name, each with a default
         self,
         bootstrap_servers: str,
         *,
@@ -175,7 +178,9 @@ class Producer:
         max_message_bytes: int = 1_000_000,
         delivery_timeout_s: float = 300.0,
         security: Mapping[str, Any] | None = None,
+        waits: Waits | None = None,
     ) -> None:
+        self._waits = waits or nobody()
         self._client = Client(
             {
                 "bootstrap.servers": bootstrap_servers,
@@ -283,8 +288,9 @@ class Producer:
         """
         flights = self._flights.copy()  # more than one after a barrier that was cancelled, or beside one that waits
         self._flights.append(_Flight())
-        for flight in flights:
-            await flight.wait()
+        with self._waits:
+            for flight in flights:
+                await flight.wait()
         self._flights = [flight for flight in self._flights if flight not in flights]
         failures = [failure for flight in flights for failure in flight.failures]
         if failures:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +12,7 @@ from schemas.scopes import Scope
 from schemas.topics import TopicName
 from streams import dead_letters
 from streams.baselines import BaselineFeed
-from streams.broker import BrokerView
+from streams.broker import PATIENCE_S, BrokerView
 from streams.clock import Clock, SystemClock
 from streams.compacted import CompactedReader
 from streams.config import Settings
@@ -29,6 +29,7 @@ from streams.stage import Stage
 from streams.state import KafkaStateStore
 from streams.supervisor import STAGES
 from streams.transport import StageApp, build_app
+from streams.waits import Waits
 from streams.wire import TransportSettings
 
 if TYPE_CHECKING:
@@ -42,11 +43,12 @@ _PRODUCER_BYTES: Final = 14 << 20
 
 @dataclass(slots=True)
 class _Parts:
-    """What the stages of one process share, and how they are told apart."""
+    """What the stages of one process share; ``waits`` is one stage's own."""
 
     settings: Settings
     clock: Clock
     metrics: Metrics
+    waits: Waits
     producers: list[Producer] = field(default_factory=list)
 
     @property
@@ -65,26 +67,26 @@ class _Parts:
             client_id=self.settings.kafka.client_id,
             max_message_bytes=_PRODUCER_BYTES,
             security=client_security(self.settings.kafka),
+            waits=self.waits,
         )
         self.producers.append(producer)
         return producer
 
     def feed(self, stage: str, keep_sample: Callable[[Scope], bool] = lambda _: False) -> BaselineFeed:
         """All baselines, for one stage."""
-        timeout_s = self.settings.kafka.request_timeout_s
-        config = reader_config(self.settings.kafka, stage)
-        reader = CompactedReader(config, self.topic(TopicName.BASELINES), None, timeout_s)
-        return BaselineFeed(reader, keep_sample)
+        return BaselineFeed(self._reader(stage, TopicName.BASELINES, None), keep_sample)
 
     def store(self, stage: str, producer: Producer) -> KafkaStateStore:
         """The state topic, for one stage."""
-        topic, timeout_s = self.topic(TopicName.STATE), self.settings.kafka.request_timeout_s
-        brokers = BrokerView(self.kafka, timeout_s)
+        topic = self.topic(TopicName.STATE)
+        brokers = BrokerView(self.kafka, PATIENCE_S, self.waits)
+        return KafkaStateStore(
+            topic, lambda: brokers.partitions(topic), producer, lambda p: self._reader(stage, TopicName.STATE, (p,))
+        )
 
-        def reader(partition: int) -> CompactedReader:
-            return CompactedReader(reader_config(self.settings.kafka, stage), topic, (partition,), timeout_s)
-
-        return KafkaStateStore(topic, lambda: brokers.partitions(topic), producer, reader)
+    def _reader(self, stage: str, topic: TopicName, partitions: tuple[int, ...] | None) -> CompactedReader:
+        config = reader_config(self.settings.kafka, stage)
+        return CompactedReader(config, self.topic(topic), partitions, PATIENCE_S, self.waits)
 
 
 # Each stage is imported by the worker that runs it: the detectors alone take seconds.
@@ -93,7 +95,7 @@ class _Parts:
 def _ingest(parts: _Parts) -> Stage:
     from streams.ingest.build import ingest_stage
 
-    brokers = BrokerView(parts.kafka, parts.settings.kafka.request_timeout_s)
+    brokers = BrokerView(parts.kafka, PATIENCE_S, parts.waits)
     feed = parts.feed("ingest")
     return ingest_stage(parts.settings, parts.clock, parts.metrics, parts.producer(), brokers, feed)
 
@@ -112,7 +114,9 @@ def _alert(parts: _Parts) -> Stage:
     from streams.alert.build import alert_stage
 
     producer = parts.producer()
-    return alert_stage(parts.settings, parts.clock, parts.metrics, producer, parts.store("alert", producer))
+    return alert_stage(
+        parts.settings, parts.clock, parts.metrics, producer, parts.store("alert", producer), parts.waits
+    )
 
 
 def _write(parts: _Parts) -> Stage:
@@ -171,8 +175,9 @@ async def _run(settings: Settings, stages: tuple[str, ...]) -> int:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    parts = _Parts(settings, SystemClock(), Metrics())
-    apps = [_app(name, parts) for name in stages]
+    clock = SystemClock()
+    parts = _Parts(settings, clock, Metrics(), Waits(clock.monotonic_s))
+    apps = [_app(name, replace(parts, waits=Waits(clock.monotonic_s))) for name in stages]
     settle()
     ready_file = Path(settings.web.ready_file) if settings.web.ready_file else None
     pages = HealthServer(
@@ -213,6 +218,7 @@ def _app(name: str, parts: _Parts) -> StageApp:
         ),
         clock=parts.clock,
     )
+    app.delivery.waits = parts.waits
     if hasattr(stage, "committed"):
         stage.committed = app.delivery.ledger.committed
     return app
@@ -235,6 +241,7 @@ def _status(app: StageApp, now_s: float, parts: _Parts) -> StageStatus:
         watermark_delay_s=parts.metrics.worst_watermark_delay_s(app.stage.name) if lag else None,
         commit_age_s=now_s - committed if committed is not None and lag else None,
         insert_age_s=getattr(app.stage, "insert_age_s", None),
+        broker_wait_s=app.delivery.waits.age_s,
     )
 
 

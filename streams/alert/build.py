@@ -3,11 +3,13 @@
 from streams.alert.feeds import KafkaAlertLog, KafkaControlFeed
 from streams.alert.policy import AlertPolicy
 from streams.alert.stage import AlertStage, AlertTopics
+from streams.broker import PATIENCE_S
 from streams.clock import Clock
 from streams.config import AlertSettings, Settings
 from streams.connections import reader_config
 from streams.metrics import Metrics
 from streams.state import Sender, StateStore
+from streams.waits import Waits
 
 CONTROL = "control"
 
@@ -26,7 +28,9 @@ def alert_policy(settings: AlertSettings) -> AlertPolicy:
     )
 
 
-def alert_stage(settings: Settings, clock: Clock, metrics: Metrics, sender: Sender, states: StateStore) -> AlertStage:
+def alert_stage(
+    settings: Settings, clock: Clock, metrics: Metrics, sender: Sender, states: StateStore, waits: Waits
+) -> AlertStage:
     """The stage that turns findings into alerts.
 
     Parameters
@@ -39,18 +43,19 @@ def alert_stage(settings: Settings, clock: Clock, metrics: Metrics, sender: Send
         An idempotent producer that waits for all replicas; ``streams.producer.Producer``.
     states
         Where snapshots are kept.
+    waits
+        Told while the brokers are asked.
     """
     prefix = settings.kafka.topic_prefix
     config = reader_config(settings.kafka, AlertStage.name)
-    timeout_s = settings.kafka.request_timeout_s
     topics = AlertTopics(f"{prefix}findings", f"{prefix}alerts", f"{prefix}rows", f"{prefix}dead-letters")
     return AlertStage(
         alert_policy(settings.alerts),
         topics,
         sender=sender,
         states=states,
-        alert_log=KafkaAlertLog(config, topics.alerts, topics.findings, timeout_s),
-        control=KafkaControlFeed(config, f"{prefix}{CONTROL}", timeout_s),
+        alert_log=KafkaAlertLog(config, topics.alerts, topics.findings, PATIENCE_S, waits),
+        control=KafkaControlFeed(config, f"{prefix}{CONTROL}", PATIENCE_S, waits),
         clock=clock,
         metrics=metrics,
     )

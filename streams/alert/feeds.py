@@ -10,6 +10,7 @@ from schemas.alerts import header
 from streams.alert.stage import ORIGIN_HEADER, ControlRecord, Published
 from streams.broker import absent, patiently
 from streams.errors import UnavailableError
+from streams.waits import Waits, nobody
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -30,10 +31,15 @@ class KafkaAlertLog:
         Names of the topics; they must exist.
     timeout_s
         How long a broker may take to answer.
+    waits
+        Told while a question is open.
     """
 
-    def __init__(self, config: Mapping[str, Any], alerts: str, findings: str, timeout_s: float) -> None:
+    def __init__(
+        self, config: Mapping[str, Any], alerts: str, findings: str, timeout_s: float, waits: Waits | None = None
+    ) -> None:
         self._config, self._alerts, self._findings, self._timeout_s = config, alerts, findings, timeout_s
+        self._waits = waits or nobody()
         self._opened: Consumer | None = None
 
     async def ends(self) -> dict[int, int]:
@@ -44,7 +50,9 @@ class KafkaAlertLog:
         UnavailableError
             If no broker answers, or the topic does not exist.
         """
-        return {partition: high for partition, (_, high) in (await _asked(self._bounds, self._alerts)).items()}
+        with self._waits:
+            bounds = await _asked(self._bounds, self._alerts)
+        return {partition: high for partition, (_, high) in bounds.items()}
 
     async def source_end(self) -> int:
         """The offset after the last finding.
@@ -54,7 +62,8 @@ class KafkaAlertLog:
         UnavailableError
             If no broker answers, or the topic does not exist.
         """
-        bounds = await _asked(self._bounds, self._findings)
+        with self._waits:
+            bounds = await _asked(self._bounds, self._findings)
         return bounds[0][1]
 
     async def published_since(self, ends: Mapping[int, int]) -> Published:
@@ -65,7 +74,8 @@ class KafkaAlertLog:
         UnavailableError
             If no broker answers, or the topic does not exist.
         """
-        return await _asked(self._read, ends)
+        with self._waits:
+            return await _asked(self._read, ends)
 
     async def close(self) -> None:
         """Let go of the brokers."""
@@ -115,10 +125,13 @@ class KafkaControlFeed:
         Must exist.
     timeout_s
         How long a broker may take to answer.
+    waits
+        Told while a question is open.
     """
 
-    def __init__(self, config: Mapping[str, Any], topic: str, timeout_s: float) -> None:
+    def __init__(self, config: Mapping[str, Any], topic: str, timeout_s: float, waits: Waits | None = None) -> None:
         self._config, self._topic, self._timeout_s = config, topic, timeout_s
+        self._waits = waits or nobody()
         self._consumer: Consumer | None = None
 
     async def seek(self, positions: Mapping[int, int]) -> None:
@@ -129,7 +142,8 @@ class KafkaControlFeed:
         UnavailableError
             If no broker answers, or the topic does not exist.
         """
-        await _asked(self._seek, positions)
+        with self._waits:
+            await _asked(self._seek, positions)
 
     async def poll(self) -> Sequence[ControlRecord]:
         """What has come since; does not wait for more. Nothing before :meth:`seek`."""

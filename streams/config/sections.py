@@ -215,6 +215,12 @@ class CapSettings(Section):
         67_108_864, ge=1024, le=1_073_741_824, description="What an Arrow message may become when decompressed."
     )
     max_events_per_message: int = Field(65_536, ge=1, le=10_000_000, description="Events of one Arrow message.")
+    max_values_per_message: int = Field(
+        16_777_216,
+        ge=1024,
+        le=1_073_741_824,
+        description="Values of one Arrow message: all columns, lists and dictionaries together.",
+    )
 
 
 class SegmentSettings(Section):
@@ -364,6 +370,9 @@ class HealthSettings(Section):
     watermark_delay_s: float = Field(120.0, gt=0, le=604_800, description="Most that event time may trail the clock.")
     commit_age_s: float = Field(60.0, gt=0, le=86_400, description="Longest time since a commit while one is due.")
     insert_age_s: float = Field(300.0, gt=0, le=86_400, description="Longest time since an insert while rows wait.")
+    broker_wait_s: float = Field(
+        15.0, gt=0, le=3600, description="Longest time a stage may wait for an answer of the brokers."
+    )
 
 
 class LoggingSettings(Section):

@@ -13,7 +13,7 @@ KILLS = 3
 PATIENT = {
     # Sooner than a worker may wait for its broker: one that waits is alive.
     "HALCYON_HEALTH__TICK_AGE_S": "10",
-    "HALCYON_TIME__IDLE_TIMEOUT_S": "15",
+    "HALCYON_HEALTH__BROKER_WAIT_S": "5",
 }
 
 
@@ -24,6 +24,7 @@ def test_a_broker_that_stands_still_for_a_minute(play: Play, kafka1: KafkaCluste
         cell.wait_until(0.15)
         with frozen(kafka):
             cell.hold(FROZEN_S, lambda: stays_alive(cell))
+            assert "ingest.broker_wait_s" in failing(cell.worker)
         cell.recovered("broker frozen for a minute")
         cell.wait_until(1)
         assert not cell.installation.revived

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,9 @@ from deploy.local.kafka import LocalKafka
 from tests.harness.cluster import KafkaCluster
 
 _ADMIN_TIMEOUT_S = 30.0
+_COMING_BACK = (
+    KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)  # fmt: skip
 
 
 class Brokers(Protocol):
@@ -123,12 +127,26 @@ def _delete_all(kafka: Brokers, prefix: str) -> None:
     groups = admin.list_consumer_groups().result(_ADMIN_TIMEOUT_S).valid
     used_groups = [group.group_id for group in groups if group.group_id.startswith(prefix)]
     if used_groups:
-        for deletion in admin.delete_consumer_groups(used_groups).values():
-            _wait_unless(deletion, KafkaError.NON_EMPTY_GROUP, KafkaError.GROUP_ID_NOT_FOUND)
+        _delete_groups(admin, used_groups)
     used_topics = [name for name in admin.list_topics(timeout=_ADMIN_TIMEOUT_S).topics if name.startswith(prefix)]
     if used_topics:
         for deletion in admin.delete_topics(used_topics).values():
             _wait_unless(deletion, KafkaError.UNKNOWN_TOPIC_OR_PART)
+
+
+def _delete_groups(admin: AdminClient, names: list[str]) -> None:
+    """Tries again for a while: a broker that has just come back first has to find out which groups are its own."""
+    deadline_s = time.monotonic() + _ADMIN_TIMEOUT_S
+    while True:
+        try:
+            for deletion in admin.delete_consumer_groups(names).values():
+                _wait_unless(deletion, KafkaError.NON_EMPTY_GROUP, KafkaError.GROUP_ID_NOT_FOUND)
+        except KafkaException as error:
+            if error.args[0].code() not in _COMING_BACK or time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.5)
+        else:
+            return
 
 
 def _wait_unless(future: object, *tolerated: int) -> None:
