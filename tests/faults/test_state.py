@@ -37,7 +37,8 @@ def test_a_state_that_is_gone_is_made_anew(
     kafka: LocalKafka, clickhouse: LocalClickHouse, tmp_path: Path, record_property: Recorder
 ) -> None:
     rng = seeded()
-    with scene(kafka, clickhouse, tmp_path, rng, {"analyse+alert": plainly, "ingest+write": plainly}) as cell:
+    workers = {"analyse+alert": plainly, "ingest+write": plainly}
+    with scene(kafka, clickhouse, tmp_path, rng, workers, with_state=False) as cell:
         cell.pass_time(rng.uniform(0.35, 0.6))
         worker = cell.installation.workers["analyse+alert"]
         assert worker.stop() == 0

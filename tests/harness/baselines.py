@@ -23,20 +23,22 @@ _ROWS: Final = 4_000
 def publish_baselines(
     installation: Installation, traffic: Traffic, models: Sequence[tuple[str, str]] = MODELS
 ) -> dict[tuple[str, str], Mapping[str, Floats]]:
-    """Baselines of the models' features and scores, in force from the first pane on; edges by model and quantity."""
+    """Baselines of all that the models' events measure, in force from the first pane on; edges by model and quantity.
+
+    They are made of the first sixth of the traffic, before anything is wrong in it.
+    """
     return {model: _publish_one(installation, traffic, model) for model in models}
 
 
 def _publish_one(installation: Installation, traffic: Traffic, model: tuple[str, str]) -> Mapping[str, Floats]:
     rng = np.random.default_rng(5)
-    names = [name for name in traffic.numeric if name != "latency_ms"]
-    own = np.flatnonzero(traffic.model == MODELS.index(model))
+    own = np.flatnonzero((traffic.model == MODELS.index(model)) & (traffic.base_ms < traffic.span_ms / 6))
     sample = rng.choice(own, min(_ROWS, len(own)), replace=False)
-    columns = {name: traffic.numeric[name][sample] for name in names}
+    columns = {name: values[sample] for name, values in traffic.numeric.items()}
     scope = Scope(Family.PREDICTION, *model)
     baseline = from_table(scope, columns, built_from="a sample", effective_from_ms=traffic.start_ms)
     asyncio.run(_send(installation, baseline))
-    return {quantity.name: np.frombuffer(quantity.edges, "<f8") for quantity in baseline.numeric}
+    return {quantity.name: np.frombuffer(quantity.edges, "<f8") for quantity in baseline.numeric if quantity.edges}
 
 
 async def _send(installation: Installation, baseline: Baseline) -> None:

@@ -1,7 +1,7 @@
 """What ClickHouse must show, computed in numpy from the events themselves; and the comparison."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,7 +21,12 @@ Edges = Mapping[tuple[str, str], Mapping[str, Floats]]
 
 _SCOPE: Final = "model, model_version, segment"
 _START: Final = "toInt32(window_s), toUnixTimestamp64Milli(start)"
-OURS: Final = "family = 'prediction' AND model IN ('fraud', 'ranker', 'chat') AND window_s < 3600"
+
+
+def ours(sizes_s: Sequence[int]) -> str:
+    """What of a table is compared."""
+    models = ", ".join(sorted({f"'{model}'" for model, _ in MODELS}))
+    return f"family = 'prediction' AND model IN ({models}) AND window_s IN ({', '.join(map(str, sizes_s))})"
 
 
 @dataclass
@@ -48,9 +53,21 @@ def levels(traffic: Traffic) -> Iterator[Level]:
 
 @dataclass
 class Oracle:
-    """All numbers of some traffic."""
+    """All numbers of some traffic.
+
+    Parameters
+    ----------
+    traffic
+        The events.
+    sizes_s
+        Lengths of the windows.
+    through_ms
+        Windows that end later have not closed, and are not shown; None: all have.
+    """
 
     traffic: Traffic
+    sizes_s: tuple[int, ...] = SIZES_S
+    through_ms: int | None = None
 
     def __post_init__(self) -> None:
         self.late, self.late_pane = self.traffic.late()
@@ -70,18 +87,32 @@ class Oracle:
         """(rows, late) of every window that has either."""
         found: dict[Key, tuple[int, int]] = {}
         for level in self.levels:
-            for size_s in SIZES_S:
+            for size_s in self.sizes_s:
                 rows = _counted(self._groups(level, size_s, ~self.late))
                 late = _counted(self._groups(level, size_s, self.late))
                 for group in rows.keys() | late.keys():
                     found[level.key(group, size_s)] = (rows.get(group, 0), late.get(group, 0))
         return found
 
+    def totals(self) -> tuple[dict[int, int], dict[int, int]]:
+        """Events of the whole scopes by length of window: all, and those that came in time."""
+        events, on_time = dict.fromkeys(self.sizes_s, 0), dict.fromkeys(self.sizes_s, 0)
+        for (_, _, segment, size_s, _), (rows, late) in self.volumes().items():
+            if not segment:
+                events[size_s] += rows + late
+                on_time[size_s] += rows
+        return events, on_time
+
+    def _closed(self, time_ms: Ints, size_s: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Whether the window of each time has closed."""
+        end_ms = (time_ms // (size_s * 1000) + 1) * (size_s * 1000)
+        return end_ms <= (np.iinfo(np.int64).max if self.through_ms is None else self.through_ms)
+
     def _groups(self, level: Level, size_s: int, mask: np.ndarray[Any, np.dtype[np.bool_]]) -> Ints:
         """The group of each event for which ``mask`` holds and which is in a scope of the level: late ones by the pane
         of their watermark."""
         time = np.where(self.late, self.late_pane, self.traffic.ts_ms)
-        inside = mask & (level.code >= 0)
+        inside = mask & (level.code >= 0) & self._closed(time, size_s)
         groups: Ints = level.code[inside] * _PLACES + time[inside] // (size_s * 1000)
         return groups
 
@@ -91,8 +122,9 @@ class Oracle:
             ascending = np.argsort(values)
             mask = (~self.late & ~np.isnan(values))[ascending]
             for level in self.levels:
-                kept = ascending[mask & (level.code[ascending] >= 0)]
-                for size_s in SIZES_S:
+                own = ascending[mask & (level.code[ascending] >= 0)]
+                for size_s in self.sizes_s:
+                    kept = own[self._closed(self.traffic.ts_ms[own], size_s)]
                     window = self.traffic.ts_ms[kept] // (size_s * 1000)
                     group = level.code[kept] * _PLACES + window
                     order = np.argsort(_ranks(group), kind="stable")
@@ -105,11 +137,11 @@ class Oracle:
         """Counts by window, quantity and value."""
         found: dict[tuple[Key, str, str], int] = {}
         for level in self.levels:
-            for size_s in SIZES_S:
+            for size_s in self.sizes_s:
                 for name, (codes, values) in (*self.traffic.texts.items(), *self.traffic.counters.items()):
                     mask = ~self.late & (codes >= 0)
                     group = self._groups(level, size_s, mask)
-                    own = codes[mask & (level.code >= 0)]
+                    own = codes[mask & (level.code >= 0) & self._closed(self.traffic.ts_ms, size_s)]
                     for joint, count in _counted(group * 64 + own).items():
                         found[level.key(joint // 64, size_s), name, values[joint % 64]] = count
         return found
@@ -143,29 +175,32 @@ def wait_shown(installation: Installation, oracle: Oracle, timeout_s: float) -> 
     """
     tables = ("sum(rows) + sum(late) FROM volume WHERE", "sum(count) FROM windows WHERE quantity = 'latency_ms' AND",
               "sum(count) FROM categories WHERE quantity = 'status' AND")  # fmt: skip
-    wanted = [dict.fromkeys(SIZES_S, events) for events in (oracle.events, oracle.on_time, oracle.on_time)]
+    events, on_time = oracle.totals()
+    wanted, where = [events, on_time, on_time], ours(oracle.sizes_s)
 
     def totals() -> list[dict[int, int]]:
         installation.check_alive()
-        asked = (f"SELECT window_s, {table} segment = '' AND {OURS} GROUP BY window_s" for table in tables)
+        asked = (f"SELECT window_s, {table} segment = '' AND {where} GROUP BY window_s" for table in tables)
         return [dict(installation.query(sql)) for sql in asked]
 
     def enough(found: list[dict[int, int]]) -> bool:
         # Too many must not pass for not yet enough: the comparison behind this says where they are.
-        return all(f.get(s, 0) >= w[s] for f, w in zip(found, wanted, strict=True) for s in SIZES_S)
+        return all(f.get(s, 0) >= w[s] for f, w in zip(found, wanted, strict=True) for s in oracle.sizes_s)
 
     wait_for(f"tables hold {wanted}", totals, timeout_s, until=enough)
 
 
 def check_volumes(installation: Installation, oracle: Oracle) -> None:
     """Events and late events of every window of every scope: none missing, none too many."""
-    rows = installation.query(f"SELECT {_SCOPE}, {_START}, rows, late FROM volume WHERE {OURS}")
+    rows = installation.query(f"SELECT {_SCOPE}, {_START}, rows, late FROM volume WHERE {ours(oracle.sizes_s)}")
     _check_same(oracle.volumes(), {(*row[:5],): (row[5], row[6]) for row in rows})
 
 
 def check_categories(installation: Installation, oracle: Oracle) -> None:
     """Counts of every value of every categorical quantity and counter."""
-    rows = installation.query(f"SELECT {_SCOPE}, {_START}, quantity, value, count FROM categories WHERE {OURS}")
+    rows = installation.query(
+        f"SELECT {_SCOPE}, {_START}, quantity, value, count FROM categories WHERE {ours(oracle.sizes_s)}"
+    )
     found = {((*row[:5],), row[5], row[6]): row[7] for row in rows}
     _check_same(oracle.categories(), found)
 
@@ -183,7 +218,9 @@ def check_numerics(installation: Installation, oracle: Oracle, *, edges: Edges |
     None: baselines were learned on the way, so bins are compared only where a window is wholly a LogHistogram.
     """
     columns = "rows, count, nulls, sum, mean, stddev, min, max, p50, p95, p99, layout, bins, counts"
-    answer = installation.query(f"SELECT {_SCOPE}, {_START}, quantity, {columns} FROM windows WHERE {OURS}")
+    answer = installation.query(
+        f"SELECT {_SCOPE}, {_START}, quantity, {columns} FROM windows WHERE {ours(oracle.sizes_s)}"
+    )
     found = {((*row[:5],), row[5]): row[6:] for row in answer}
     volumes, seen = oracle.volumes(), 0
     for key, quantity, values in oracle.numerics():

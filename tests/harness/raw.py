@@ -14,6 +14,7 @@ import pyarrow as pa
 from confluent_kafka import Message
 
 from tests.harness.traffic import (
+    BOUND_MS,
     DECISIONS,
     KINDS,
     MODELS,
@@ -52,6 +53,12 @@ class RawTopic:
     twice: dict[str, int]
     gaps: list[str]
     undecodable: list[tuple[int, int]]
+
+    @property
+    def watermark_ms(self) -> int:
+        """Event time that every partition has passed."""
+        times, partition = self.traffic.ts_ms, self.traffic.partition
+        return min(int(times[partition == p].max(initial=0)) for p in range(self.traffic.partitions)) - BOUND_MS
 
 
 def events_of(value: bytes | None) -> list[dict[str, Any]] | None:

@@ -16,6 +16,7 @@ from schemas.panes import Pane
 from schemas.topics import TopicName
 from tests.harness.baselines import publish_baselines
 from tests.harness.installation import KNOWING, STAGES, Installation, installed
+from tests.harness.monitor import Monitor
 from tests.harness.playing import Playing
 from tests.harness.telling import tell
 from tests.harness.traffic import Slowdown, Traffic, a_while_ago
@@ -25,8 +26,12 @@ from tests.harness.workers import Worker
 
 EVENTS: Final = 36_000
 SPAN_MS: Final = 900_000
+BEFORE_THE_HOUR_MS: Final = 500_000
+"""An hour ends in the middle of the traffic, so that its window can be looked at."""
 WALL_S: Final = 24.0
-SLOWDOWN: Final = Slowdown(model=2, after_ms=300_000)
+SLOWDOWN: Final = Slowdown(model=2, after_ms=150_000)
+TALKATIVE: Final = {"HALCYON_ALERTS__REPEAT_AFTER_S": "60"}
+"""An alert that fires is said again every minute of event time: there are alerts on their way at any moment."""
 _LEAD_S: Final = 1.0
 _PATIENCE_S: Final = 120.0
 
@@ -35,7 +40,7 @@ OUTPUTS: Final = {
     "analyse": (TopicName.ROWS, "volumes"),
     "alert": (TopicName.ROWS, "findings"),
 }
-"""Where to see that a stage works again: its topic, and the table of the rows that are its own."""
+"""Where to see that a stage works again: its topic, and the table of the rows that only it sends."""
 
 
 @dataclass
@@ -53,6 +58,7 @@ class Scene:
     installation: Installation
     traffic: Traffic
     playing: Playing
+    monitor: Monitor
     verifier: Verifier
     recoveries_s: dict[str, float] = field(default_factory=dict)
     _restarts: list[tuple[str, str, int]] = field(default_factory=list)
@@ -90,7 +96,7 @@ class Scene:
         """Wait for the end of the traffic, hold everything against the raw topic, stop all workers in good order."""
         self.playing.wait(300)
         self.installation.wait_ready()
-        verified = self.verifier.check()
+        verified = f"{self.verifier.check()}; {self.monitor.check()}"
         for name, stage, since_ms in self._restarts:
             recovered = recovery_s(self.installation, stage, since_ms)
             if recovered is not None:
@@ -105,7 +111,7 @@ class Scene:
 def scene(
     kafka: LocalKafka, clickhouse: LocalClickHouse, folder: Path, rng: random.Random,
     workers: Mapping[str, Callable[[Worker], None]], changes: Mapping[str, str] | None = None, *,
-    learning: bool = False, zombies: bool = False,
+    learning: bool = False, zombies: bool = False, with_state: bool = True,
 ) -> Iterator[Scene]:  # fmt: skip
     """Workers that are ready, and traffic that flows.
 
@@ -117,22 +123,27 @@ def scene(
         Name → how it is started. A name is the stages it runs, joined by ``+``, and perhaps ``#`` and a number.
     changes
         Of the settings.
-    learning
-        Baselines are learned from the traffic; otherwise they are there before it.
+    learning, zombies, with_state
+        Baselines are learned from the traffic instead of being there before it; what :class:`Verifier` and
+        :class:`Monitor` must know of the cell.
     """
     seed = rng.randrange(1 << 30)
-    traffic = Traffic.make(seed, EVENTS, a_while_ago(), SPAN_MS, late_ratio=0.002, slowdown=SLOWDOWN)
-    with installed(kafka, clickhouse, folder, {**KNOWING, **(changes or {})}) as installation:
+    traffic = Traffic.make(
+        seed, EVENTS, a_while_ago() - BEFORE_THE_HOUR_MS, SPAN_MS, late_ratio=0.002, slowdown=SLOWDOWN
+    )
+    with installed(kafka, clickhouse, folder, {**KNOWING, **TALKATIVE, **(changes or {})}) as installation:
         edges = None if learning else publish_baselines(installation, traffic)
         topic = installation.topic(TopicName.PREDICTIONS)
         traffic.send_opening(installation.producer(), topic)
         for name, start in workers.items():
             start(installation.add(*stages_of(name), name=name))
         installation.wait_ready()
-        with Playing(traffic, installation.producer(), topic, WALL_S) as playing:
+        with (
+            Monitor(installation, with_state=with_state) as monitor,
+            Playing(traffic, installation.producer(), topic, WALL_S) as playing,
+        ):
             time.sleep(_LEAD_S)
-            verifier = Verifier(installation, edges, zombies=zombies)
-            yield Scene(installation, traffic, playing, verifier)
+            yield Scene(installation, traffic, playing, monitor, Verifier(installation, edges, zombies=zombies))
 
 
 def stages_of(name: str) -> tuple[str, ...]:

@@ -15,6 +15,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import msgspec
@@ -30,7 +31,7 @@ from schemas.rows import TABLES
 from schemas.topics import TopicName
 from tests.harness.expectations import SHOWN_S, check_everything
 from tests.harness.installation import Installation
-from tests.harness.oracle import Edges, Oracle
+from tests.harness.oracle import SIZES_S, Edges, Oracle
 from tests.harness.raw import RawTopic, read_raw
 from tests.harness.rehearsal import fold, rehearse
 from tests.harness.waiting import wait_for
@@ -38,6 +39,7 @@ from tests.harness.waiting import wait_for
 _KEYS: Final = (
     "family", "model", "model_version", "segment", "quantity", "counter", "detector", "window_s", "start_ms", "part",
 )  # fmt: skip
+ALL_SIZES_S: Final = (*SIZES_S, 3_600)
 _WINDOWED: Final = ("volumes", "numerics", "categories", "scores")
 
 
@@ -64,7 +66,7 @@ class Verifier:
         """Wait for the last windows, then hold everything against the raw topic; a line that says how much that was."""
         raw = self.raw()
         assert not raw.gaps, f"events that Kafka has not got: {raw.gaps[:5]} of {len(raw.gaps)}"
-        oracle = Oracle(raw.traffic)
+        oracle = Oracle(raw.traffic, ALL_SIZES_S, raw.watermark_ms)
         check_everything(self.installation, oracle, edges=self.edges)
         self.check_panes()
         self.check_rows()
@@ -117,13 +119,14 @@ class Verifier:
             said[finding.id].add(finding_codec.encode(finding))
         _check_one_value("findings", said)
         if self.edges is not None:
-            wanted = {finding.id: finding for finding in _findings(self.rehearsed())}
+            wanted = {finding.id: finding for finding in _findings(self.rehearsed)}
             missing = [_short(finding) for key, finding in wanted.items() if key not in said]
             surplus = [_short(f) for f in _findings(self.findings()) if f.id not in wanted]
             assert not missing, f"{len(missing)} of {len(wanted)} findings are missing: {missing[:5]}"
             assert not surplus, f"{len(surplus)} findings that one life would not have made: {surplus[:5]}"
         return len(said)
 
+    @cached_property
     def rehearsed(self) -> list[FindingMessage]:
         """The findings of an uninterrupted life."""
         installation = self.installation
@@ -171,7 +174,7 @@ class Verifier:
 
     def _check_episodes(self) -> None:
         published = {body.id for _, body in self.installation.alerts()}
-        wanted = {event.alert.id for event in fold(self.installation.settings, self.rehearsed()) if event.published}
+        wanted = {event.alert.id for event in fold(self.installation.settings, self.rehearsed) if event.published}
         assert published == wanted, f"alerts missing {wanted - published}, too many {published - wanted}"
 
 
