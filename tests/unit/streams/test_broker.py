@@ -31,7 +31,16 @@ def failing(times: int, code: int) -> Callable[[float], str]:
     return ask
 
 
-@pytest.mark.parametrize("code", [KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT])
+@pytest.mark.parametrize(
+    "code",
+    [
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+    ],
+)
 def test_a_broker_that_restarts_is_asked_again(code: int) -> None:
     assert patiently(failing(3, code), 30.0) == "answer"
 
