@@ -86,11 +86,13 @@ def count_cells(codes: Codes, valid: Bools, groups: Groups, series: Series) -> t
     for counts, places in zip(table, series.places.T.tolist(), strict=True):
         for place in places:
             totals[place] += counts
-    ids = np.repeat(series.ids, spans, axis=1)
-    code = np.concatenate([np.arange(low, low + span) for low, span in zip(lowest, spans, strict=True)])
-    totals[ids < 0] = 0
+    ids, totals = series.ids[:-1], totals[:-1]  # without the row of no scope
+    if (ids < 0).any():
+        totals[np.repeat(ids < 0, spans, axis=1)] = 0
+    keys = np.repeat(ids << cell.CODE_BITS, spans, axis=1)
+    keys += np.concatenate([np.arange(low, low + span) for low, span in zip(lowest, spans, strict=True)])
     at = np.flatnonzero(totals)
-    return ((ids << cell.CODE_BITS) | code).ravel()[at], totals.ravel()[at]
+    return keys.reshape(-1)[at], totals.reshape(-1)[at]
 
 
 def _table(codes: Codes, valid: Bools, groups: Groups, lowest: Ints, spans: Ints) -> Ints:

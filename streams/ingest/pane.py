@@ -21,7 +21,7 @@ from streams.ingest.pending import Rows, Texts, coded, joined
 from streams.ingest.scoping import PaneLimits, ScopeCounts, Scoping
 from streams.windows import cells as cell
 from streams.windows.samples import Hashes, Sample, SampleBuffer
-from streams.windows.sums import Folded, Sums
+from streams.windows.sums import STATS, Folded, Sums
 from streams.windows.tallies import Tallies
 
 Bools = NDArray[np.bool_]
@@ -229,11 +229,11 @@ class OpenPane:
         """Sum what is held, and forget the combinations that were registered with it."""
         for names, rows in self._pending.items():
             self._sum_rows(names, rows)
-        levels = self._scoping.levels
+        scopes = self._scoping.levels.T.tolist()
         for name, texts in self._pending_texts.items():
             tallies = self._texts if name.startswith(FEATURE_PREFIX) else self._counters
             for combination, text, count in texts.counts():
-                for scope in levels[:, combination].tolist():
+                for scope in scopes[combination]:
                     series = self._text_series(scope, name)
                     if series >= 0:
                         tallies.add(series, text, count)
@@ -287,7 +287,7 @@ def _sample_part(sample: Sample | None) -> SamplePart:
 
 
 class _Parts:
-    """Folded sums cut up by scope."""
+    """Folded sums cut up by scope; brought into the form of a pane once for all of them."""
 
     def __init__(self, folded: Folded, scope_of_series: Ints, names: list[str], scopes: int) -> None:
         order = np.argsort(scope_of_series[folded.ids], kind="stable")
@@ -296,29 +296,27 @@ class _Parts:
         rank[ids] = np.arange(len(ids))
         cell_rank = rank[cell.series_of(folded.keys)]
         cell_order = np.argsort(cell_rank, kind="stable")
-        self._keys = folded.keys[cell_order]
-        self._counts = folded.counts[cell_order].astype("<u4")
-        self._stats = folded.stats[order].astype("<f8")
-        self._cells = np.bincount(cell_rank, minlength=len(ids)).astype("<i4")
+        keys = folded.keys[cell_order]
+        cells = np.bincount(cell_rank, minlength=len(ids))
+        first_cell = np.concatenate(([0], np.cumsum(cells)))
+        rows = np.searchsorted(scope_of_series[ids], np.arange(scopes + 1))
         self._names = [names[i] for i in ids.tolist()]
-        self._rows = np.searchsorted(scope_of_series[ids], np.arange(scopes + 1))
-        self._first_cell = np.concatenate(([0], np.cumsum(self._cells)))
+        self._rows, self._cells = rows.tolist(), first_cell[rows].tolist()
+        # A quantity is binned one way throughout a pane: its first cell speaks for all.
+        binned = cell.is_binned(keys[first_cell[:-1]]) if len(keys) else np.empty(0)
+        self._by_row = [
+            (part.tobytes(), part.itemsize * (STATS if part.ndim == 2 else 1))
+            for part in (folded.stats[order].astype("<f8"), cells.astype("<i4"), binned.astype(np.uint8))
+        ]
+        bins, counts = cell.bins_of(keys).astype("<i2"), folded.counts[cell_order].astype("<u4")
+        self._by_cell = [(part.tobytes(), part.itemsize) for part in (bins, counts)]
 
     def numeric(self, scope: int) -> NumericPart:
         """The numeric quantities of one scope."""
-        low, high = int(self._rows[scope]), int(self._rows[scope + 1])
+        low, high = self._rows[scope : scope + 2]
         if low == high:
             return NumericPart()
-        first, last = int(self._first_cell[low]), int(self._first_cell[high])
-        keys = self._keys[first:last]
-        cells = self._cells[low:high]
-        # A quantity is binned one way throughout a pane: its first cell speaks for all.
-        lead = self._first_cell[low:high] - first
-        return NumericPart(
-            tuple(self._names[low:high]),
-            self._stats[low:high].tobytes(),
-            cells.tobytes(),
-            cell.bins_of(keys).astype("<i2").tobytes(),
-            self._counts[first:last].tobytes(),
-            cell.is_binned(keys[lead]).astype(np.uint8).tobytes(),
-        )
+        first, last = self._cells[scope : scope + 2]
+        stats, cells, binned = [raw[low * size : high * size] for raw, size in self._by_row]
+        bins, counts = [raw[first * size : last * size] for raw, size in self._by_cell]
+        return NumericPart(tuple(self._names[low:high]), stats, cells, bins, counts, binned)

@@ -7,6 +7,7 @@ Cohen and Kaplan, 2007).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -97,13 +98,9 @@ class SampleBuffer:
         """
         limit, keep = self.limit(scopes), self._keep(width)
         at = _low(scope, hashes, limit, keep)
-        counts = np.bincount(scope[at], minlength=1)
-        for crowded in np.flatnonzero(counts > keep).tolist():
-            inside = scope[at] == crowded
-            highest = np.partition(hashes[at[inside]], keep - 1)[keep - 1]
-            limit[crowded] = highest + np.uint64(1)
-            at = at[~inside | (hashes[at] <= highest)]
-        return at
+        lowest = _Lowest.of(scope[at], hashes[at], keep)
+        lowest.lower(limit)
+        return np.sort(at[lowest.rows])
 
     def add(
         self, names: tuple[str, ...], scope: Ints, hashes: Hashes, ts_ms: Ints, event_id: list[str], values: Floats32
@@ -119,47 +116,66 @@ class SampleBuffer:
 
     def take(self) -> dict[int, Sample]:
         """The sample of every scope, and forget them."""
-        rows: dict[int, list[tuple[tuple[str, ...], _Chunk, Ints]]] = {}
+        found: dict[int, list[Sample]] = {}
         for names in list(self._chunks):
             self._compact(names)
-            for chunk in self._chunks[names]:
-                order = np.argsort(chunk.scope, kind="stable")
-                scopes, starts = np.unique(chunk.scope[order], return_index=True)
-                for scope, part in zip(scopes.tolist(), np.split(order, starts[1:]), strict=True):
-                    rows.setdefault(scope, []).append((names, chunk, part))
+            (chunk,) = self._chunks[names]
+            starts = np.flatnonzero(np.diff(chunk.scope, prepend=-1)).tolist()
+            for low, high in pairwise([*starts, len(chunk.scope)]):
+                values = tuple(chunk.event_id[low:high]), chunk.values[low:high]
+                sample = Sample(names, chunk.hash[low:high], chunk.ts_ms[low:high], *values)
+                found.setdefault(int(chunk.scope[low]), []).append(sample)
         self._chunks, self._new, self._left = {}, {}, {}
-        return {scope: self._join(parts) for scope, parts in rows.items()}
+        return {
+            scope: merge_samples(samples, self._keep(max(len(s.names) for s in samples)))
+            for scope, samples in found.items()
+        }
 
     def _keep(self, width: int) -> int:
         share = self._budget_bytes // (max(1, self._scopes) * 4 * max(1, width))
         return int(min(self._rows, max(_MIN_ROWS, share)))
 
     def _compact(self, names: tuple[str, ...]) -> int:
+        """Leave the lowest rows of each scope, by scope and hash; how many these are."""
         chunks = self._chunks[names]
         scope = np.concatenate([c.scope for c in chunks])
         hashes = np.concatenate([c.hash for c in chunks])
-        keep = self._keep(len(names))
-        order = np.lexsort((hashes, scope))
-        ids, starts, counts = np.unique(scope[order], return_index=True, return_counts=True)
-        rank = np.arange(len(order)) - np.repeat(starts, counts)
-        full = counts >= keep
-        limit = self.limit(int(ids[-1]) + 1)
-        limit[ids[full]] = np.minimum(limit[ids[full]], hashes[order[starts[full] + keep - 1]] + np.uint64(1))
-        order = order[rank < keep]
+        lowest = _Lowest.of(scope, hashes, self._keep(len(names)))
+        lowest.lower(self.limit(self._scopes))
+        rows = lowest.rows
         event_id = [e for c in chunks for e in c.event_id]
         values = np.concatenate([c.values for c in chunks])
         ts_ms = np.concatenate([c.ts_ms for c in chunks])
         self._chunks[names] = [
-            _Chunk(scope[order], hashes[order], ts_ms[order], [event_id[i] for i in order.tolist()], values[order])
+            _Chunk(scope[rows], hashes[rows], ts_ms[rows], [event_id[i] for i in rows.tolist()], values[rows])
         ]
-        return len(order)
+        return len(rows)
 
-    def _join(self, parts: Sequence[tuple[tuple[str, ...], _Chunk, Ints]]) -> Sample:
-        samples = [
-            Sample(names, c.hash[i], c.ts_ms[i], tuple(c.event_id[j] for j in i.tolist()), c.values[i])
-            for names, c, i in parts
-        ]
-        return merge_samples(samples, self._keep(max(len(s.names) for s in samples)))
+
+@dataclass(frozen=True, slots=True)
+class _Lowest:
+    """The rows of lowest hash of each scope: their places by scope and hash, and what that says of the scopes."""
+
+    rows: Ints
+    full: Ints
+    """Scopes of which there are as many rows as are kept …"""
+    highest: Hashes
+    """… and the highest hash among these."""
+
+    @classmethod
+    def of(cls, scope: Ints, hashes: Hashes, keep: int) -> "_Lowest":
+        """The ``keep`` lowest of int64[n] scopes and uint64[n] hashes."""
+        order = np.argsort(hashes)  # no two are equal but by a chance of 2^-64
+        order = order[np.argsort(scope[order], kind="stable")]
+        sizes = np.bincount(scope, minlength=1)
+        starts = np.cumsum(sizes) - sizes
+        rank = np.arange(len(order)) - starts[scope[order]]
+        full = np.flatnonzero(sizes >= keep)
+        return cls(order[rank < keep], full, hashes[order[starts[full] + keep - 1]])
+
+    def lower(self, limit: Hashes) -> None:
+        """Let no hash above those of a full scope come in any more."""
+        limit[self.full] = np.minimum(limit[self.full], self.highest + np.uint64(1))
 
 
 def _low(scope: Ints, hashes: Hashes, limit: Hashes, keep: int) -> Ints:

@@ -43,7 +43,7 @@ def merge_stats(ids: Ints, stats: Floats) -> tuple[Ints, Floats]:
 
 def merge_cells(keys: Ints, counts: Ints) -> tuple[Ints, Ints]:
     """Fold equal cells together: keys int64[g] ascending, counts int64[g]."""
-    if not len(keys):
+    if not len(keys) or (keys[1:] > keys[:-1]).all():  # as they come from a table
         return keys, counts
     order = np.argsort(keys)  # whole numbers have one sum in any order, and the stable sort takes six times as long
     keys = keys[order]
