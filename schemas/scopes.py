@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 from typing import Final
+from zlib import crc32
 
 import msgspec
 
@@ -44,3 +45,7 @@ class Scope(msgspec.Struct, frozen=True, array_like=True, order=True):
     def whole(self) -> "Scope":
         """The same model version without a segment."""
         return self if not self.segment else Scope(self.family, self.model, self.model_version)
+
+    def pane_partition(self, partitions: int) -> int:
+        """Which of so many partitions of ``panes`` it goes to: one for all versions and segments of a model."""
+        return crc32(self.model.encode()) % partitions

@@ -181,9 +181,9 @@ def _decompressed(codec: int, data: memoryview, max_bytes: int) -> memoryview:
     """The payload, in a buffer that is used again by the next call in this thread."""
     size = min(max(_FIRST_BUFFER_BYTES, len(getattr(_buffers, "buffer", b""))), max_bytes)
     while True:
-        buffer = _buffer(size)
+        free = memoryview(_buffer(size))[:size]
         try:
-            count = _INTO[codec](data, buffer)
+            count = _INTO[codec](data, free)
         except KeyError:
             raise ValueError(f"compression {codec} is not known") from None
         except cramjam.DecompressionError as error:
@@ -193,7 +193,7 @@ def _decompressed(codec: int, data: memoryview, max_bytes: int) -> memoryview:
                 raise _TooLargeError(f"more than {max_bytes} bytes when decompressed") from None
             size = min(4 * size, max_bytes)
         else:
-            return memoryview(buffer)[:count]
+            return free[:count]
 
 
 def _buffer(size: int) -> bytearray:
@@ -206,10 +206,10 @@ def _buffer(size: int) -> bytearray:
     return buffer
 
 
-def _snappy_into(data: memoryview, buffer: bytearray) -> int:
+def _snappy_into(data: memoryview, free: memoryview) -> int:
     if bytes(data[:8]) != _XERIAL:
-        return _block_into(data, memoryview(buffer))
-    at, filled, free = _XERIAL_HEAD_BYTES, 0, memoryview(buffer)
+        return _block_into(data, free)
+    at, filled = _XERIAL_HEAD_BYTES, 0
     while at < len(data):
         size: int = struct.unpack_from("!i", data, at)[0]
         if size <= 0:
@@ -226,7 +226,7 @@ def _block_into(block: memoryview, free: memoryview) -> int:
     return int(cramjam.snappy.decompress_raw_into(block, free))
 
 
-_INTO: Final[dict[int, Callable[[memoryview, bytearray], int]]] = {
+_INTO: Final[dict[int, Callable[[memoryview, memoryview], int]]] = {
     1: cramjam.gzip.decompress_into,
     2: _snappy_into,
     3: cramjam.lz4.decompress_into,

@@ -15,12 +15,12 @@ from schemas.codecs import arrow_columns, counters
 from schemas.codecs.arrow_features import feature_blocks
 from schemas.codecs.arrow_keys import keys
 from schemas.codecs.arrow_read import ARROW_ERRORS, ColumnError, Frame, Message, frame, read
-from schemas.codecs.arrow_views import is_null
+from schemas.codecs.arrow_views import index_array, is_null
 from schemas.codecs.families import FamilySpec
 from schemas.codecs.headers import Hints
 from schemas.codecs.limits import Limits
 from schemas.codecs.morgue import Morgue
-from schemas.codecs.texts import NON_FINITE, Notes
+from schemas.codecs.texts import NON_FINITE, TRUNCATED, Notes
 from schemas.codecs.times import Problem, problems
 from schemas.columns import CountedColumn, EventColumns, Floats, Ints, Reason
 
@@ -180,7 +180,7 @@ def _counted(spec: FamilySpec, events: Frame, limits: Limits, notes: Notes) -> d
     for name, path in spec.numbers.items():
         column = events.get(path)
         if column is not None and not pa.types.is_null(column.type):
-            found[name] = counters.of_numbers(*_entries(column, path))
+            found[name] = counters.of_numbers(*_entries(column, path, limits, notes))
     for name, (path, names) in spec.bits.items():
         column = events.get(path)
         if column is not None:
@@ -189,18 +189,20 @@ def _counted(spec: FamilySpec, events: Frame, limits: Limits, notes: Notes) -> d
     return {name: column for name, column in found.items() if column is not None}
 
 
-def _entries(column: pa.Array, path: str) -> tuple[Ints, Ints]:
-    """Row and value of every entry of a list column of whole numbers."""
+def _entries(column: pa.Array, path: str, limits: Limits, notes: Notes) -> tuple[Ints, Ints]:
+    """Row and value of every entry of a list column of whole numbers, up to so many of a row."""
     kind = column.type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
         raise ColumnError(f"column `{path}` is {kind}, expected a list of whole numbers")
     entries = arrow_columns.lists(column)
-    numbers, null = arrow_columns.whole(column.values, path)
-    rows = np.repeat(np.arange(len(column)), entries.length)
-    before = np.repeat(np.cumsum(entries.length) - entries.length, entries.length)
-    at = np.repeat(entries.start, entries.length) + np.arange(len(rows)) - before
-    kept = ~null[at] & (numbers[at] >= 0)
-    return rows[kept], numbers[at[kept]]
+    length = np.minimum(entries.length, limits.max_codes)
+    notes.add(TRUNCATED, "codes", np.flatnonzero(length < entries.length))
+    rows = np.repeat(np.arange(len(column)), length)
+    before = np.repeat(np.cumsum(length) - length, length)
+    at = np.repeat(entries.start, length) + np.arange(len(rows)) - before
+    numbers, null = arrow_columns.whole(column.values.take(index_array(at)), path)
+    kept = ~null & (numbers >= 0)
+    return rows[kept], numbers[kept]
 
 
 def _event_ids(events: Frame, limits: Limits) -> Sequence[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.codecs.arrow_views import index_array
-from schemas.codecs.ipc_guard import decompressed_bytes, schema_bytes
+from schemas.codecs.ipc_guard import Size, schema_bytes, size_of
 from schemas.codecs.limits import Limits
 from schemas.codecs.morgue import Morgue
 from schemas.columns import Ints, Reason
@@ -99,10 +99,9 @@ def read(records: Sequence[int], payloads: Sequence[bytes], limits: Limits, morg
     by_schema: dict[bytes, list[Message]] = {}
     for record, payload in zip(records, payloads, strict=True):
         try:
-            size = decompressed_bytes(payload)
-            if size > limits.max_decompressed_bytes:
-                text = f"{size} bytes when decompressed, at most {limits.max_decompressed_bytes} are read"
-                morgue.add(record, Reason.TOO_LARGE, text)
+            too_large = _excess(size_of(payload), limits)
+            if too_large:
+                morgue.add(record, Reason.TOO_LARGE, too_large)
                 continue
             message = _read_one(record, payload)
         except ARROW_ERRORS as error:
@@ -116,6 +115,15 @@ def read(records: Sequence[int], payloads: Sequence[bytes], limits: Limits, morg
         else:
             by_schema.setdefault(schema_bytes(payload), []).append(message)
     return list(by_schema.values())
+
+
+def _excess(size: Size, limits: Limits) -> str:
+    """What of a message is too much, ``""`` for nothing."""
+    if size.decompressed_bytes > limits.max_decompressed_bytes:
+        return f"{size.decompressed_bytes} bytes when decompressed, at most {limits.max_decompressed_bytes} are read"
+    if size.values > limits.max_values_per_message:
+        return f"{size.values} values in all columns together, at most {limits.max_values_per_message} are read"
+    return ""
 
 
 def _read_one(record: int, payload: bytes) -> Message:

@@ -16,7 +16,7 @@ from schemas.codecs.keys import Cuts, canonical, event_key
 from schemas.codecs.limits import Limits
 from schemas.codecs.morgue import Morgue
 from schemas.codecs.readers import MISSING_TIME, UNDECODABLE, reader
-from schemas.codecs.texts import CutTexts, Notes, Numbering
+from schemas.codecs.texts import TRUNCATED, CutTexts, Notes, Numbering
 from schemas.codecs.times import Problem, problems
 from schemas.columns import Codes, CountedColumn, EventColumns, EventKey, FeatureBlock, Floats, Ints, Reason
 from schemas.common import Value
@@ -205,7 +205,10 @@ def _counted(
         codes = numbering.codes(values, len(values))
         found[name] = counters.of_texts(codes, tuple(numbering), spec.defaults.get(name), limits, notes)
     for name, path in spec.numbers.items():
-        given = [(row, code) for row, codes in enumerate(fields[path]) for code in codes or ()]
+        lists: list[list[int]] = [codes or [] for codes in fields[path]]
+        long = [row for row, codes in enumerate(lists) if len(codes) > limits.max_codes]
+        notes.add(TRUNCATED, "codes", np.array(long, np.int64))
+        given = [(row, code) for row, codes in enumerate(lists) for code in codes[: limits.max_codes]]
         flat = np.array(given, np.int64).reshape(-1, 2)
         found[name] = counters.of_numbers(flat[:, 0], flat[:, 1])
     for name, (path, names) in spec.bits.items():

@@ -29,6 +29,7 @@ def ingest_stage(
             max_message_bytes=caps.max_message_bytes,
             max_decompressed_bytes=caps.max_decompressed_bytes,
             max_events_per_message=caps.max_events_per_message,
+            max_values_per_message=caps.max_values_per_message,
             max_features=caps.features_per_event,
             max_segments=caps.segments_per_event,
             max_text_chars=caps.text_chars,

@@ -125,8 +125,18 @@ RELIED_UPON: list[tuple[Callable[..., Any], str, str]] = [
         "2ffd6c1af9bc64df",
     ),
     (
+        aiokafka.consumer.fetcher.Fetcher._proc_fetch_request,
+        "makes MemoryRecords of what a fetch brought: streams.records.BoundedRecords takes its place",
+        "ace04969424fc674",
+    ),
+    (
+        aiokafka.consumer.fetcher.PartitionRecords._consumer_record,
+        "asks of a record what streams.records gives",
+        "56c3ee13f914a9d2",
+    ),
+    (
         aiokafka.consumer.fetcher.PartitionRecords._unpack_records,
-        "next_fetch_offset is the end of the stretch",
+        "next_fetch_offset is the end of the stretch; asks of a batch what streams.records gives",
         "047f7fc3f005c220",
     ),
     (
