@@ -18,7 +18,7 @@ def topic_key(baseline: Baseline) -> bytes:
 
 
 class BaselineFeed:
-    """Every baseline there is, and then each one as it comes.
+    """Every baseline there is, and then each one as it comes; none of them is kept.
 
     Parameters
     ----------
@@ -31,20 +31,22 @@ class BaselineFeed:
     def __init__(self, reader: CompactedReader, keep_sample: Callable[[Scope], bool] = lambda _: False) -> None:
         self._reader = reader
         self._keep_sample = keep_sample
-        self._known: dict[bytes, Baseline] = {}
+        self._seen: set[bytes] = set()
+        self._reading = False
 
-    async def start(self) -> list[Baseline]:
-        """Read everything that is there."""
-        return self._take(await self._reader.read_to_end())
+    async def read_all(self) -> list[Baseline]:
+        """Read everything that is there, from the beginning."""
+        self._reading = True  # a reader is in one place at a time
+        try:
+            records = dict(await self._reader.read_to_end())
+        finally:
+            self._reading = False
+        self._seen.clear()
+        return self._take(records.items())
 
     def poll(self) -> list[Baseline]:
-        """What is new since the last call."""
-        return self._take(self._reader.poll())
-
-    @property
-    def known(self) -> Iterable[Baseline]:
-        """All baselines."""
-        return self._known.values()
+        """What is new since the last call, of either kind."""
+        return [] if self._reading else self._take(self._reader.poll())
 
     def close(self) -> None:
         """Let go of the brokers."""
@@ -54,7 +56,7 @@ class BaselineFeed:
         fresh = []
         for key, value in records:
             if value is None:
-                self._known.pop(key, None)
+                self._seen.discard(key)
                 continue
             try:
                 baseline = decode(value)
@@ -63,9 +65,9 @@ class BaselineFeed:
                 continue
             if not self._keep_sample(baseline.scope):
                 baseline = msgspec.structs.replace(baseline, sample=b"", sample_names=())
-            if key not in self._known:
+            if key not in self._seen:
                 fresh.append(baseline)
-            self._known[key] = baseline
+            self._seen.add(key)
         return fresh
 
 

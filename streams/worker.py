@@ -107,7 +107,8 @@ def _analyse(parts: _Parts) -> Stage:
     producer = parts.producer()
     patterns = parts.settings.baseline.sampled_models
     feed = parts.feed("analyse", lambda scope: is_sampled(scope, patterns))
-    return analyse_stage(parts.settings, parts.clock, parts.metrics, producer, parts.store("analyse", producer), feed)
+    store, count = parts.store("analyse", producer), BrokerView(parts.kafka, PATIENCE_S, parts.waits).partitions
+    return analyse_stage(parts.settings, parts.clock, parts.metrics, producer, store, feed, count)
 
 
 def _alert(parts: _Parts) -> Stage:

@@ -1,6 +1,6 @@
 """Puts the analyse stage together out of the settings."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from detectors.registry import REGISTRY, make
@@ -17,7 +17,13 @@ from streams.state import Sender, StateStore
 
 
 def analyse_stage(
-    settings: Settings, clock: Clock, metrics: Metrics, producer: Sender, store: StateStore, feed: BaselineFeed
+    settings: Settings,
+    clock: Clock,
+    metrics: Metrics,
+    producer: Sender,
+    store: StateStore,
+    feed: BaselineFeed,
+    count_partitions: Callable[[str], Awaitable[int]],
 ) -> AnalyseStage:
     """The stage that turns panes into windows, scores and findings."""
     prefix = settings.kafka.topic_prefix
@@ -37,7 +43,10 @@ def analyse_stage(
         )
         return AnalysePartition(number, rules, bench)
 
-    return AnalyseStage(topics, new_partition, store, producer, feed, settings.snapshot_interval_s, metrics, clock)
+    return AnalyseStage(
+        topics, new_partition, store, producer, feed, lambda: count_partitions(topics.panes),
+        settings.snapshot_interval_s, metrics, clock,
+    )  # fmt: skip
 
 
 def analyse_rules(settings: Settings) -> AnalyseRules:

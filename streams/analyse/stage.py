@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
@@ -69,6 +69,8 @@ class AnalyseStage:
         Makes the state of a partition, empty.
     store, producer, feed
         Snapshots, acknowledged writes, baselines.
+    count_partitions
+        How many partitions ``panes`` has.
     snapshot_interval_s
         Between two snapshots: how much is folded again after a crash.
     metrics, clock
@@ -79,11 +81,14 @@ class AnalyseStage:
 
     def __init__(  # noqa: PLR0913, PLR0917 - what a stage is made of; put together in build.py
         self, topics: AnalyseTopics, new_partition: Callable[[int], AnalysePartition], store: StateStore,
-        producer: Sender, feed: BaselineFeed, snapshot_interval_s: float, metrics: Metrics, clock: Clock,
+        producer: Sender, feed: BaselineFeed, count_partitions: Callable[[], Awaitable[int]],
+        snapshot_interval_s: float, metrics: Metrics, clock: Clock,
     ) -> None:  # fmt: skip
         self._topics = topics
         self._new_partition = new_partition
         self._store, self._producer, self._feed = store, producer, feed
+        self._count_partitions = count_partitions
+        self._pane_partitions = 1
         self._interval_s = snapshot_interval_s
         self._metrics, self._clock = metrics, clock
         self._open: dict[TopicPartition, _Partition] = {}
@@ -96,8 +101,7 @@ class AnalyseStage:
         return (self._topics.panes,)
 
     async def start(self) -> None:
-        """Read the baselines: snapshots name them."""
-        await self._feed.start()
+        """Nothing: what it needs is read with the partitions."""
 
     async def stop(self) -> None:
         """Let go of the baselines."""
@@ -110,15 +114,16 @@ class AnalyseStage:
 
         A state that is gone is made anew out of the log: from its beginning, silently up to where the lost one stood.
         """
-        self._feed.poll()
         self._open, self._revoked = {}, {}
+        self._pane_partitions = await self._count_partitions()
+        baselines = await self._feed.read_all()
+        known = {baseline.id: baseline for baseline in baselines}
         now = self._clock.monotonic_s()
         starts: dict[TopicPartition, int | None] = {}
         for tp, position in partitions.items():
             analyse = self._new_partition(tp.partition)
             raw, silent_until = await self._store.load(_key(tp)), 0
             if raw is not None:
-                known = {b.id: b for b in self._feed.known}
                 missing = analyse.restore(raw, known)
                 if missing:
                     log.warning("%s[%d]: baselines %s are gone; their scopes learn anew", *tp, ", ".join(missing))
@@ -131,8 +136,8 @@ class AnalyseStage:
                     *tp, silent_until,
                 )  # fmt: skip
             # Also beside a state: what was published while nobody analysed is in no snapshot, and ingest bins by it.
-            for baseline in self._feed.known:
-                if analyse.offer(baseline):
+            for baseline in baselines:
+                if self._concerns(baseline, tp) and analyse.offer(baseline):
                     for rows in baseline_rows(baseline, analyse.offset):
                         self._send(rows)
             self._open[tp] = _Partition(analyse, position, now, analyse.offset, silent_until)
@@ -161,8 +166,9 @@ class AnalyseStage:
     async def tick(self) -> None:
         """Take in baselines from elsewhere, and save the state at the pace of snapshots."""
         for baseline in self._feed.poll():
-            for part in self._open.values():
-                part.analyse.offer(baseline)
+            for tp, part in self._open.items():
+                if self._concerns(baseline, tp):
+                    part.analyse.offer(baseline)
         now = self._clock.monotonic_s()
         for tp, part in self._open.items():
             if part.is_unsaved and now - part.saved_s >= self._interval_s:
@@ -183,6 +189,10 @@ class AnalyseStage:
         """What the saved states stand for."""
         parts = (*self._revoked.items(), *self._open.items())
         return {tp: part.committable for tp, part in parts if part.committable is not None}
+
+    def _concerns(self, baseline: Baseline, tp: TopicPartition) -> bool:
+        """Whether a scope's panes come to this partition: baselines of other scopes would only wait there."""
+        return bool(baseline.scope.pane_partition(self._pane_partitions) == tp.partition)
 
     async def _save(self, tp: TopicPartition, part: _Partition) -> None:
         """Outputs acknowledged, then the state, then the offset: never in another order."""

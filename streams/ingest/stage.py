@@ -5,14 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final, Protocol
-from zlib import crc32
 
 import numpy as np
 
 from schemas import panes
 from schemas.codecs import DECODERS, Limits
 from schemas.columns import DeadLetter, Decoded
-from schemas.panes import Pane, Watermark
+from schemas.panes import Watermark
 from schemas.scopes import Family
 from streams import dead_letters
 from streams.baselines import BaselineFeed
@@ -117,7 +116,7 @@ class IngestStage:
 
     async def start(self) -> None:
         """Learn the bins in force and how many partitions there are."""
-        self._binnings.offer_all(await self._feed.start())
+        self._binnings.offer_all(await self._feed.read_all())
         self._pane_partitions = await self._brokers.partitions(self._topics.panes)
         for topic in self._topics.sources:
             self._source_partitions[topic] = await self._brokers.partitions(topic)
@@ -203,7 +202,7 @@ class IngestStage:
             part.plan = None
         closed = part.ingest.closed()
         for pane in closed:
-            self._send(panes.encode(pane), self._pane_partition(pane))
+            self._send(panes.encode(pane), pane.scope.pane_partition(self._pane_partitions))
         self._announce(tp, part)
         if closed or must_wait:
             # Only what the brokers have acknowledged may be committed.
@@ -214,9 +213,6 @@ class IngestStage:
             part.ingest.capped.clear()
         commit = part.ingest.commit()
         part.committable = Position(commit.offset, commit.to_metadata())
-
-    def _pane_partition(self, pane: Pane) -> int:
-        return crc32(pane.scope.model.encode()) % self._pane_partitions
 
     def _send(self, raw: bytes, partition: int) -> None:
         self._producer.send(self._topics.panes, raw, partition=partition)

@@ -126,7 +126,7 @@ async def _rehearse(settings: Settings, raw: Sequence[Message], baselines: Seque
         return BaselineFeed(cast("CompactedReader", cast("Any", reader)), lambda _: True)
 
     ingest = ingest_stage(settings, clock, Metrics(), log, cast("Any", _Brokers(count)), feed())
-    analyse = analyse_stage(settings, clock, Metrics(), log, _NoState(), feed())
+    analyse = analyse_stage(settings, clock, Metrics(), log, _NoState(), feed(), _Brokers(count).partitions)
     source, panes = prefix + TopicName.PREDICTIONS, prefix + TopicName.PANES
     await ingest.start()
     await analyse.start()

@@ -111,14 +111,20 @@ class Outside:
     """Store, feed and producer of a stage: one state, the baselines that are known, what was sent."""
 
     def __init__(self, raw: bytes, known: list[Baseline]) -> None:
-        self.raw, self.known = raw, known
+        self.raw, self.known, self.partitions = raw, known, 1
         self.sent: list[tuple[str, bytes]] = []
 
     async def load(self, key: str) -> bytes:
         return self.raw
 
+    async def read_all(self) -> list[Baseline]:
+        return self.known
+
     def poll(self) -> list[Baseline]:
         return []
+
+    async def count(self) -> int:
+        return self.partitions
 
     def send(self, topic: str, value: bytes, **_: Any) -> None:
         self.sent.append((topic, value))
@@ -133,9 +139,24 @@ async def test_a_baseline_that_was_published_while_nobody_analysed_is_taken_up()
     taken = AnalysePartition(0, AnalyseRules(), NoDetectors())
     stage = AnalyseStage(
         AnalyseTopics("panes", "rows", "findings", "baselines"), lambda _: taken, outside, outside, outside,  # type: ignore[arg-type]
-        60.0, Metrics(), SystemClock(),
+        outside.count, 60.0, Metrics(), SystemClock(),
     )  # fmt: skip
     await stage.assigned({TopicPartition("panes", 0): Position(0)})
     assert not taken.offer(missed), "it is known by now"
     batches = [row_codec.decode(value) for topic, value in outside.sent if topic == "rows"]
     assert [batch.table for batch in batches] == ["baselines"], "its edges must be in ClickHouse beside the bins"
+
+
+async def test_a_baseline_waits_only_where_its_panes_come() -> None:
+    fresh = baseline(1, EPOCH)
+    outside = Outside(b"", [fresh])
+    outside.partitions = 3
+    taken = {number: AnalysePartition(number, AnalyseRules(), NoDetectors()) for number in range(3)}
+    outside.raw = taken[0].snapshot()
+    stage = AnalyseStage(
+        AnalyseTopics("panes", "rows", "findings", "baselines"), taken.__getitem__, outside, outside, outside,  # type: ignore[arg-type]
+        outside.count, 60.0, Metrics(), SystemClock(),
+    )  # fmt: skip
+    await stage.assigned({TopicPartition("panes", number): Position(0) for number in range(3)})
+    waiting = [number for number, part in taken.items() if part._baselining._offered]
+    assert waiting == [MODEL.pane_partition(3)]

@@ -46,8 +46,14 @@ class Outside:
 
     async def barrier(self) -> None: ...
 
+    async def read_all(self) -> list[Baseline]:
+        return list(self.known)
+
     def poll(self) -> list[Any]:
         return []
+
+    async def count(self) -> int:
+        return 1
 
     async def live(self, rng: random.Random, messages: int) -> Metrics:
         """One life, over so many messages, that ends by dying."""
@@ -55,7 +61,7 @@ class Outside:
         stage = AnalyseStage(
             AnalyseTopics("panes", "rows", "findings", "baselines"),
             lambda number: AnalysePartition(number, AnalyseRules(), NoDetectors()),
-            self, self, self, 5.0, metrics, clock,  # type: ignore[arg-type]
+            self, self, self, self.count, 5.0, metrics, clock,  # type: ignore[arg-type]
         )  # fmt: skip
         starts = await stage.assigned({TP: self.committed})
         start = starts.get(TP)
