@@ -1,5 +1,6 @@
 """Whatever a producer may send, between good events: it ends in the dead letters as it was, and the stream goes on."""
 
+import asyncio
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from schemas.findings import Kind
 from schemas.scopes import INVALID, OTHER
 from schemas.topics import TopicName
 from streams.alert.policy import Group
+from tests.harness.batches import HEAD, batch, store, with_crc
 from tests.harness.installation import STAGES, Installation, installed, text
 from tests.harness.telling import tell
 from tests.harness.traffic import a_while_ago
@@ -176,6 +178,45 @@ def test_every_bad_message_is_kept_as_it_was_and_the_good_around_it_count(world:
         assert told["origin"] == "shop-7", name
     # Each of them once, none of the good ones.
     assert len(world.installation.read(TopicName.DEAD_LETTERS)) == len(CASES)
+
+
+def whole_batches(ts_ms: int) -> dict[str, tuple[bytes, str, int]]:
+    """What cannot be taken apart: the batch, the reason it is refused for, and how many events it says it holds."""
+    one = json.dumps({"ts_ms": ts_ms, "model": "spoilt"}).encode()
+    spoilt = batch("none", one, one, headers=[("name", b"")]).replace(b"name", b"na\xffe")
+    bombs = {
+        f"{codec} bomb": (batch(codec, *[b" " * MIB] * 200), "too_large", 200) for codec in ("gzip", "lz4", "zstd")
+    }
+    return {
+        **bombs,
+        "headers that are not UTF-8": (with_crc(spoilt), "invalid_batch", 2),
+        "nothing but headers": (batch("gzip", one, headers=[("", None)] * 3_000_000), "too_large", 1),
+    }
+
+
+def test_batches_that_explode_or_cannot_be_read_stop_nobody(world: World, kafka: LocalKafka) -> None:
+    """Some kilobytes that would be gigabytes, and bytes that make the client raise whenever they are fetched."""
+    ts_ms, worker = world.next_ms(), world.installation.workers["all"]
+    topic, cases = world.installation.topic(TopicName.PREDICTIONS), whole_batches(ts_ms)
+    before, places = worker.rss_bytes, {}
+    for number, (name, (raw, _, events)) in enumerate(cases.items()):
+        world.send(*world.good("beside", ts_ms + number * 100), partition=3)
+        # Behind the last offset of the batch stands what is read next.
+        places[name] = asyncio.run(store(kafka.bootstrap, topic, 3, raw)) + events - 1
+    world.send(*world.good("beside", ts_ms + len(cases) * 100), partition=3)
+    world.wait_rows("beside", GOOD * (len(cases) + 1))
+    grown = worker.rss_bytes - before
+    letters = {place(letter)[1]: letter for letter in world.installation.read(TopicName.DEAD_LETTERS)}
+    for name, (raw, reason, events) in cases.items():
+        letter = letters[str(places[name])]
+        told, value = headers_of(letter), letter.value() or b""
+        assert (told["halcyon_reason"], told["halcyon_events"]) == (reason, str(events)), f"{name}: {told}"
+        # The broker writes offsets, times and a checksum into the head of a batch, and leaves the rest as it is.
+        assert value[HEAD:] == raw[HEAD:], name
+    tell(
+        f"{sum(len(raw) for raw, _, _ in cases.values()):,} bytes of hostile batches: {grown / MIB:.0f} MiB more memory"
+    )
+    assert grown < 512 * MIB
 
 
 def test_nan_and_infinities_in_arrow_are_nulls(world: World) -> None:

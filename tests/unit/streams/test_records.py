@@ -5,30 +5,15 @@ from typing import Any
 
 import cramjam
 import pytest
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
 from schemas.codecs.refused import Refused
 from schemas.columns import Reason
 from streams.records import MAX_HEADERS, BoundedRecords
+from tests.harness.batches import CODEC_AT, CODECS, COUNT_AT, HEAD, TIME_MS, Headers, batch, hand_made, with_crc
 
 MIB = 1 << 20
-CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 PACKED = [name for name in CODECS if name != "none"]
-TIME_MS = 1_767_225_600_000
-CODEC_AT, COUNT_AT, HEAD = 22, 57, 61
-
-Headers = list[tuple[str, bytes | None]]
-
-
-def batch(codec: str, *values: bytes, headers: Headers | None = None, base: int = 0) -> bytes:
-    """A batch as a broker stores it."""
-    builder = DefaultRecordBatchBuilder(2, CODECS[codec], 0, -1, -1, -1, 1 << 30)
-    for number, value in enumerate(values):
-        assert builder.append(number, TIME_MS + number, b"key", value, headers or [])
-    made = bytearray(builder.build())
-    struct.pack_into(">q", made, 0, base)
-    return bytes(made)
 
 
 def read(data: bytes, max_bytes: int = 64 * MIB) -> list[Any]:
@@ -39,32 +24,6 @@ def read(data: bytes, max_bytes: int = 64 * MIB) -> list[Any]:
         assert one.validate_crc()
         found += list(one)
     return found
-
-
-def packed(codec: str, payload: bytes, count: int = 1) -> bytes:
-    """A batch whose compressed part becomes ``payload``."""
-    raw = {"gzip": cramjam.gzip, "lz4": cramjam.lz4, "zstd": cramjam.zstd}
-    body = bytes(cramjam.snappy.compress_raw(payload) if codec == "snappy" else raw[codec].compress(payload))
-    return hand_made(CODECS[codec], body, count)
-
-
-def hand_made(codec: int, body: bytes, count: int = 1) -> bytes:
-    """A batch with this compressed part, whatever it is."""
-    head = bytearray(batch("none", b"")[:HEAD])
-    struct.pack_into(">i", head, 8, HEAD - 12 + len(body))
-    struct.pack_into(">i", head, 23, count - 1)
-    struct.pack_into(">i", head, COUNT_AT, count)
-    head[CODEC_AT] |= codec
-    return with_crc(bytes(head) + body)
-
-
-def with_crc(raw: bytes) -> bytes:
-    """The batch with the checksum that it should have."""
-    from aiokafka.record.util import calc_crc32c
-
-    made = bytearray(raw)
-    struct.pack_into(">I", made, 17, calc_crc32c(bytes(raw[21:])))
-    return bytes(made)
 
 
 def seen(records: list[Any]) -> list[tuple[Any, ...]]:
