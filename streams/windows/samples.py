@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 Floats32 = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
+Texts = NDArray[np.object_]
 
 _SLACK_ROWS: Final = 4_096
 _HASH_RANGE: Final = 2.0**64 - 2.0**12
@@ -39,7 +40,7 @@ class _Chunk:
     scope: Ints
     hash: Hashes
     ts_ms: Ints
-    event_id: list[str]
+    event_id: Texts
     values: Floats32  # [n, k]
 
 
@@ -108,7 +109,7 @@ class SampleBuffer:
         """Add candidate rows: scope int64[n], hashes uint64[n], ts_ms int64[n], n ids, values float32[n, k]."""
         if not len(scope):
             return
-        self._chunks.setdefault(names, []).append(_Chunk(scope, hashes, ts_ms, event_id, values))
+        self._chunks.setdefault(names, []).append(_Chunk(scope, hashes, ts_ms, np.array(event_id, object), values))
         self._new[names] = self._new.get(names, 0) + len(scope)
         if self._new[names] > self._left.get(names, 0) + _SLACK_ROWS:
             self._left[names] = self._compact(names)
@@ -122,7 +123,7 @@ class SampleBuffer:
             (chunk,) = self._chunks[names]
             starts = np.flatnonzero(np.diff(chunk.scope, prepend=-1)).tolist()
             for low, high in pairwise([*starts, len(chunk.scope)]):
-                values = tuple(chunk.event_id[low:high]), chunk.values[low:high]
+                values = tuple(chunk.event_id[low:high].tolist()), chunk.values[low:high]
                 sample = Sample(names, chunk.hash[low:high], chunk.ts_ms[low:high], *values)
                 found.setdefault(int(chunk.scope[low]), []).append(sample)
         self._chunks, self._new, self._left = {}, {}, {}
@@ -143,12 +144,10 @@ class SampleBuffer:
         lowest = _Lowest.of(scope, hashes, self._keep(len(names)))
         lowest.lower(self.limit(self._scopes))
         rows = lowest.rows
-        event_id = [e for c in chunks for e in c.event_id]
+        event_id = np.concatenate([c.event_id for c in chunks])
         values = np.concatenate([c.values for c in chunks])
         ts_ms = np.concatenate([c.ts_ms for c in chunks])
-        self._chunks[names] = [
-            _Chunk(scope[rows], hashes[rows], ts_ms[rows], [event_id[i] for i in rows.tolist()], values[rows])
-        ]
+        self._chunks[names] = [_Chunk(scope[rows], hashes[rows], ts_ms[rows], event_id[rows], values[rows])]
         return len(rows)
 
 
