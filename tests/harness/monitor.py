@@ -4,6 +4,7 @@ A look takes the committed offsets of all groups first, and then reads the topic
 to where these are now. What is not there then was vouched for too early, even if it came a moment later.
 """
 
+import asyncio
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
@@ -12,9 +13,10 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import msgspec
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 from clickhouse_connect.driver.exceptions import ClickHouseError
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Message
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaException, Message
 
 from schemas import findings as finding_codec
 from schemas import panes as pane_codec
@@ -34,10 +36,10 @@ from tests.harness.traffic import BOUND_MS, PANE_MS
 
 NEVER: Final = -(2**60)
 _EVERY_S: Final = 0.5
-_ANSWER_S: Final = 30.0
 _TOPICS: Final = (
-    TopicName.PREDICTIONS, TopicName.PANES, TopicName.ROWS, TopicName.FINDINGS, TopicName.ALERTS, TopicName.STATE,
+    TopicName.STATE, TopicName.PREDICTIONS, TopicName.PANES, TopicName.ROWS, TopicName.FINDINGS, TopicName.ALERTS,
 )  # fmt: skip
+"""The state first: what it says must be in the topics that are read after it."""
 
 Places = Mapping[int, tuple[int, str]]
 """Partition → committed offset and its metadata."""
@@ -147,7 +149,8 @@ class Monitor:
         self._folded = 0
         self._told: set[str] = set()
         self._unproven: set[RowKey] = set()
-        self._admin = AdminClient({"bootstrap.servers": installation.kafka.bootstrap, "log_level": 0})
+        self._loop = asyncio.new_event_loop()
+        self._admin: AIOKafkaAdminClient | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
         self._failure: BaseException | None = None
@@ -175,6 +178,7 @@ class Monitor:
     def _run(self) -> None:
         tails: dict[TopicName, Tail] = {}
         try:
+            self._admin = self._loop.run_until_complete(_connected(self._installation.kafka.bootstrap))
             names = [name for name in _TOPICS if self._with_state or name is not TopicName.STATE]
             tails = {name: Tail(self._installation.kafka.bootstrap, self._installation.topic(name)) for name in names}
             while not self._over.wait(_EVERY_S):
@@ -185,6 +189,9 @@ class Monitor:
         finally:
             for tail in tails.values():
                 tail.close()
+            if self._admin is not None:
+                self._loop.run_until_complete(self._admin.close())
+            self._loop.close()
 
     def _look(self, tails: Mapping[TopicName, Tail]) -> None:
         try:
@@ -200,7 +207,7 @@ class Monitor:
                 }[name]
                 for message in tail.fresh():
                     taker(message)
-        except KafkaException:
+        except (KafkaException, KafkaError):
             return  # no broker answers: nothing can be known now
         self.looks += 1
         self._check_ingest(places["ingest"])
@@ -216,10 +223,10 @@ class Monitor:
                 stage, TopicName.ROWS
             )
         )
-        asked = [ConsumerGroupTopicPartitions(group)]
-        answer = self._admin.list_consumer_group_offsets(asked, request_timeout=_ANSWER_S)[group].result(_ANSWER_S)
-        places = [place for place in answer.topic_partitions or [] if place.topic == topic and place.offset >= 0]
-        return {place.partition: (place.offset, place.metadata or "") for place in places}
+        assert self._admin is not None
+        found = self._loop.run_until_complete(self._admin.list_consumer_group_offsets(group))
+        own = {tp.partition: at for tp, at in found.items() if tp.topic == topic and at.offset >= 0}
+        return {partition: (at.offset, at.metadata or "") for partition, at in own.items()}
 
     def _violated(self, text: str) -> None:
         self.violations.append(f"look {self.looks}: {text}")
@@ -296,3 +303,10 @@ class Monitor:
         if missing:
             self._violated(f"write at {dict(places)}: no rows in ClickHouse of {sorted(missing)[:3]}")
         self._unproven.clear()
+
+
+async def _connected(bootstrap: str) -> AIOKafkaAdminClient:
+    """A client that asks what is committed. confluent-kafka's lets the metadata run on into whatever stands behind."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    return admin
