@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas import panes
 from schemas.codecs import DECODERS, Limits
@@ -22,6 +23,8 @@ from streams.ingest.scoping import PaneLimits
 from streams.metrics import Metrics
 from streams.stage import Batch, ConsumerRecord, Position, TopicPartition
 from streams.state import Sender
+
+Ints = NDArray[np.int64]
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +75,24 @@ class _Partition:
     announced: tuple[int, bool] = (NEVER, False)
     announced_s: float = 0.0
     late: int = 0
+    useless_since_ms: int | None = None
+    read_through_ms: int = 0
+    foreign_end: int | None = None
+    """Where the log ended when this life first asked: no earlier one has read beyond it."""
+
+    def read(self, stamps: Ints, events: Ints) -> None:
+        """Note the append times of a batch, and which of its records held events."""
+        if len(events):
+            self.useless_since_ms = int(stamps[events[-1]])
+        elif self.useless_since_ms is None:
+            self.useless_since_ms = int(stamps[0])
+        self.read_through_ms = int(stamps[-1])
+
+    def useless_for(self, timeout_s: float) -> bool:
+        """Whether nothing but undecodable messages has come for so long, in append time, that no earlier life read."""
+        if self.useless_since_ms is None or self.foreign_end is None or self.next_offset < self.foreign_end:
+            return False
+        return self.read_through_ms - self.useless_since_ms >= timeout_s * 1_000
 
 
 class IngestStage:
@@ -159,6 +180,7 @@ class IngestStage:
                 self._bury(batch, records[dead.record], dead)
         part.ingest.add(decoded, offsets, stamps)
         part.next_offset = int(offsets[-1]) + 1
+        part.read(stamps, decoded.columns.record)
         if len(decoded.columns):
             part.last_event_s, part.idle = began, False
         await self._send_closed(tp, part, must_wait=bool(decoded.dead))
@@ -246,17 +268,21 @@ class IngestStage:
     # -- idleness ----------------------------------------------------------------------------------------------------
 
     async def _close_idle(self, quiet: Mapping[TopicPartition, _Partition], now: float) -> None:
-        """Close partitions at whose end nothing has come for the idle timeout.
+        """Close partitions at whose end nothing has come for the idle timeout, or nothing but bad messages.
 
         The end is asked from the brokers: a broker that does not answer is no reason to believe that nothing comes.
+        Bad messages do not move event time: without an end to them the other partitions would wait for good.
         """
         bounds = await self._brokers.bounds(quiet.keys())
         for tp, part in quiet.items():
             part.checked_s = now
             first, end = bounds.get(tp, (0, -1))
-            if part.next_offset < end and first < end:
+            if part.foreign_end is None and end >= 0:
+                part.foreign_end = end
+            useless = part.useless_for(self._times.idle_timeout_s)
+            if not useless and (end < 0 or (part.next_offset < end and first < end)):
                 continue
-            if end < 0 or part.plan is not None:
+            if part.plan is not None:
                 continue
             plan = part.ingest.plan_idle()
             if plan is not None:

@@ -1,6 +1,5 @@
 """The network between workers and their broker: cut, pulled, slow, and losing answers, while events flow."""
 
-
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 

@@ -144,10 +144,13 @@ def play(clickhouse: LocalClickHouse, tmp_path: Path, record_property: Record) -
         wall_s: float = WALL_S,
         supervised: bool = False,
         partitions: int = 4,
+        shape: Callable[[Traffic], Traffic] = lambda traffic: traffic,
+        oracle: Callable[[Installation, Traffic], Oracle] = lambda _, traffic: Oracle(traffic),
     ) -> Iterator[Cell]:
         seed = drawn_seed()
-        traffic = Traffic.make(
-            seed, EVENTS, a_while_ago(), SPAN_MS, partitions=partitions, late_ratio=0.002, slowdown=SLOWDOWN
+        begun_ms = a_while_ago()
+        traffic = shape(
+            Traffic.make(seed, EVENTS, begun_ms, SPAN_MS, partitions=partitions, late_ratio=0.002, slowdown=SLOWDOWN)
         )
         sizes = {"HALCYON_TOPICS__PARTITIONS": str(partitions)}
         with installed(kafka, clickhouse, tmp_path, {**LEARNING, **sizes, **(changes or {})}) as installation:
@@ -159,7 +162,7 @@ def play(clickhouse: LocalClickHouse, tmp_path: Path, record_property: Record) -
                 cell = Cell(installation, traffic, playing, record_property)
                 yield cell
             sent = time.monotonic()
-            check_everything(installation, Oracle(traffic), _SHOWN_S)
+            check_everything(installation, oracle(installation, traffic), _SHOWN_S)
             shown_s, alerts = time.monotonic() - sent, check_alerts(installation, MODELS[SLOWDOWN.model])
             for line in cell.told:
                 tell(line)
