@@ -10,13 +10,13 @@ import pytest
 from deploy.local.clickhouse import LocalClickHouse
 from deploy.local.kafka import LocalKafka
 from schemas.topics import TopicName
-from tests.harness.expectations import check_alerts, check_everything
+from tests.harness.expectations import check_alerts
 from tests.harness.installation import LEARNING, installed
 from tests.harness.killing import Reaper
-from tests.harness.oracle import Oracle
 from tests.harness.playing import Playing
 from tests.harness.telling import drawn_seed, tell
 from tests.harness.traffic import MODELS, Slowdown, Traffic, a_while_ago
+from tests.harness.verifier import Verifier
 
 WALL_S = 60.0
 EVENTS = 120_000
@@ -40,7 +40,6 @@ STEPS = {
 def test_everything_is_exact_under_kill_9(kafka: LocalKafka, clickhouse: LocalClickHouse, tmp_path: Path) -> None:
     seed = drawn_seed()
     traffic = Traffic.make(seed, EVENTS, a_while_ago(), SPAN_MS, late_ratio=0.002, slowdown=SLOWDOWN)
-    oracle = Oracle(traffic)
     with installed(kafka, clickhouse, tmp_path, LEARNING) as installation:
         workers = {stage: installation.start(stage) for stage in STEPS}
         reaper = Reaper(workers, random.Random(seed))
@@ -49,11 +48,11 @@ def test_everything_is_exact_under_kill_9(kafka: LocalKafka, clickhouse: LocalCl
         with Playing(traffic, installation.producer(), installation.topic(TopicName.PREDICTIONS), WALL_S) as playing:
             reaper.run(STEPS, KILLS, 0.85 * WALL_S, lambda: playing.over)
         reaper.settle()
-        check_everything(installation, oracle)
+        verified = Verifier(installation).check()
         alerts = check_alerts(installation, MODELS[SLOWDOWN.model])
         took_s = time.monotonic() - began
         assert installation.stop() == dict.fromkeys(STEPS, 0)
     assert sum(reaper.kills.values()) >= 10
     assert set(reaper.kills) == set(STEPS)
     assert set(reaper.at_steps) == set(filter(None, STEPS.values()))
-    tell(f"{len(traffic):,} events, {int(oracle.late.sum())} late; {reaper.report()}; {took_s:.0f} s; alerts {alerts}")
+    tell(f"{verified}; {reaper.report()}; {took_s:.0f} s; alerts {alerts}")
