@@ -1,7 +1,6 @@
 """Three brokers, two of which suffice: leaders move, one dies, all are restarted in turn, while events flow."""
 
 import itertools
-import random
 import time
 from collections.abc import Iterator
 
@@ -10,7 +9,6 @@ import pytest
 from schemas.topics import TopicName
 from tests.harness.cell import Cell, Play
 from tests.harness.cluster import KafkaCluster
-from tests.harness.telling import drawn_seed
 
 COPIES = {"HALCYON_TOPICS__REPLICATION_FACTOR": "3"}
 MOVES = 12
@@ -29,8 +27,8 @@ def brokers(kafka3: KafkaCluster) -> Iterator[KafkaCluster]:
 @pytest.mark.matrix
 @pytest.mark.slow
 def test_leaders_move(play: Play, brokers: KafkaCluster) -> None:
-    rng = random.Random(drawn_seed())
     with play(brokers, COPIES) as cell:
+        rng = cell.rng
         for number in range(1, MOVES + 1):
             cell.wait_until(0.1 + 0.8 * number / MOVES)
             topic = cell.installation.topic(rng.choice(MOVED))
@@ -47,8 +45,8 @@ def test_leaders_move(play: Play, brokers: KafkaCluster) -> None:
 @pytest.mark.matrix
 @pytest.mark.slow
 def test_one_of_three_is_killed_and_comes_back(play: Play, brokers: KafkaCluster) -> None:
-    victim = brokers.node(random.Random(drawn_seed()).randint(1, 3))
     with play(brokers, COPIES, wall_s=30) as cell:
+        victim = brokers.node(cell.rng.randint(1, 3))
         cell.wait_until(0.25)
         victim.kill()
         cell.recovered(f"broker {victim.node_id} of three killed")
@@ -64,7 +62,7 @@ def test_one_of_three_is_killed_and_comes_back(play: Play, brokers: KafkaCluster
 def test_all_three_are_restarted_in_turn(play: Play, brokers: KafkaCluster) -> None:
     with play(brokers, COPIES, wall_s=40) as cell:
         cell.wait_until(0.15)
-        for node in random.Random(drawn_seed()).sample(brokers.nodes, 3):
+        for node in cell.rng.sample(brokers.nodes, 3):
             down = time.monotonic()
             node.restart()
             wait_whole(cell, brokers)

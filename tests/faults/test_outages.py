@@ -71,7 +71,7 @@ def test_nothing_is_lost_or_doubled_when_the_broker_is_killed(installation: Inst
     seed = drawn_seed()
     moments = sorted(random.Random(seed).uniform(0.15, 0.85) * SPAN_MS for _ in range(2))
     traffic = Traffic.make(seed, EVENTS, a_while_ago(), SPAN_MS, late_ratio=0.002, slowdown=SLOWDOWN)
-    installation.supervised, down_s = True, []
+    down_s = []
     with play(installation, traffic) as playing:
         for at_ms in moments:
             wait_until(installation, playing, at_ms)
@@ -84,5 +84,4 @@ def test_nothing_is_lost_or_doubled_when_the_broker_is_killed(installation: Inst
     check_everything(installation, Oracle(traffic))
     shown_s, alerts = time.monotonic() - sent, check_alerts(installation, MODELS[SLOWDOWN.model])
     tell(f"broker away for {down_s} s; all rows {shown_s:.0f} s after the last event; alerts {alerts}")
-    tell(f"workers that ended and were started again: {installation.revived}")
     assert installation.stop() == {"-".join(STAGES): 0}

@@ -1,5 +1,6 @@
 """A cell of the matrix of faults: traffic plays through an installation while a test does something to its world."""
 
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -44,6 +45,8 @@ class Cell:
         With one worker of all stages, unless the test starts others.
     traffic, playing
         What is sent, and how far it has come.
+    rng
+        For whatever a test draws; from the seed of the traffic.
     told
         Figures for whoever reads the output.
     """
@@ -52,6 +55,7 @@ class Cell:
     traffic: Traffic
     playing: Playing
     record: Record
+    rng: random.Random
     told: list[str] = field(default_factory=list)
 
     @property
@@ -159,7 +163,7 @@ def play(clickhouse: LocalClickHouse, tmp_path: Path, record_property: Record) -
             installation.wait_ready()
             producer, topic = installation.producer(), installation.topic(TopicName.PREDICTIONS)
             with Playing(traffic, producer, topic, wall_s) as playing:
-                cell = Cell(installation, traffic, playing, record_property)
+                cell = Cell(installation, traffic, playing, record_property, random.Random(seed))
                 yield cell
             sent = time.monotonic()
             check_everything(installation, oracle(installation, traffic), _SHOWN_S)

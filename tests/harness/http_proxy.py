@@ -17,8 +17,8 @@ _TIMEOUT_S: Final = 60.0
 _TOKEN: Final = "insert_deduplication_token"
 _HOPS: Final = frozenset({"connection", "keep-alive", "host", "content-length", "transfer-encoding"})
 
-CODES: Final = {"too_many_parts": 252, "read_only": 164, "disk_full": 243, "other": 1}
-"""Reason, as Halcyon calls it → ClickHouse's code."""
+CODES: Final = {"too_many_parts": 252, "read_only": 164, "disk_full": 243, "other": 1, "unreachable": 0}
+"""Reason, as Halcyon calls it → ClickHouse's code; 0: an error without one, as what stands before it would answer."""
 
 
 class _Handler(BaseHTTPRequestHandler):
