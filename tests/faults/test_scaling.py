@@ -35,7 +35,7 @@ def test_workers_are_added_and_removed(
         cell.pass_time(rng.uniform(0.1, 0.2))
         for number in (2, 3):
             cell.add(f"{stages}#{number}").start()
-        cell.installation.wait_ready()
+        cell.wait_held()
         cell.pass_time(rng.uniform(0.5, 0.6))
         cell.remove(f"{stages}#{rng.randint(1, 3)}")
         cell.finish()
@@ -53,7 +53,7 @@ def test_a_rolling_restart_with_other_settings(kafka: LocalKafka, clickhouse: Lo
             cell.pass_time(number * rng.uniform(0.15, 0.2))
             cell.remove(f"all#{number}")
             cell.add(f"all#{number}").start()
-            cell.installation.wait_ready()
+            cell.wait_held()
         cell.add("all#3").start()
         cell.finish()
 

@@ -22,7 +22,7 @@ from tests.harness.telling import tell
 from tests.harness.traffic import Slowdown, Traffic, a_while_ago
 from tests.harness.verifier import Verifier
 from tests.harness.waiting import wait_for
-from tests.harness.workers import Worker
+from tests.harness.workers import READY_S, Worker
 
 EVENTS: Final = 36_000
 SPAN_MS: Final = 900_000
@@ -78,6 +78,17 @@ class Scene:
         """Wait until a worker has ended, by what it was armed with."""
         wait_for(f"{worker.name} has ended", lambda: not worker.alive, _PATIENCE_S)
 
+    def wait_held(self) -> None:
+        """Wait until every stage is held by somebody, and everybody holds something."""
+
+        def held() -> list[set[str]]:
+            self.installation.check_alive()
+            return [worker.held() for worker in self.installation.workers.values()]
+
+        wait_for(
+            "every stage is held", held, READY_S, until=lambda sets: all(sets) and set().union(*sets) == set(STAGES)
+        )
+
     def add(self, name: str) -> Worker:
         """Another worker, not started yet; see :func:`stages_of` for what its name says."""
         return self.installation.add(*stages_of(name), name=name)
@@ -95,7 +106,7 @@ class Scene:
     def finish(self) -> None:
         """Wait for the end of the traffic, hold everything against the raw topic, stop all workers in good order."""
         self.playing.wait(300)
-        self.installation.wait_ready()
+        self.wait_held()
         verified = f"{self.verifier.check()}; {self.monitor.check()}"
         for name, stage, since_ms in self._restarts:
             recovered = recovery_s(self.installation, stage, since_ms)

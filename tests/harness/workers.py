@@ -102,6 +102,16 @@ class Worker:
         page = self.page("/readyz")
         return bool(page) and msgspec.json.decode(page)["status"] == "ok"
 
+    def held(self) -> set[str]:
+        """The stages of which it holds partitions: of one with fewer partitions than workers, some hold none."""
+        page = self.page("/readyz")
+        checks = msgspec.json.decode(page)["checks"] if page else ()
+        return {
+            check["name"].removesuffix(".assigned")
+            for check in checks
+            if check["name"].endswith(".assigned") and check["ok"]
+        }
+
     def page(self, path: str) -> bytes:
         """What it answers on its web port, with whatever status; empty when it does not."""
         if not self._ready_file.exists():
