@@ -48,7 +48,7 @@ def find_java() -> str:
 def kafka_version(pom_path: Path = POM_PATH) -> str:
     """Version of the broker that the `pom.xml` pins."""
     # Our own file, not input from elsewhere.
-    root = ET.parse(pom_path)  # noqa: S314
+    root = ET.parse(pom_path)  # noqa: S314 - this package's own file
     version = root.findtext("m:properties/m:kafka.version", namespaces=_MAVEN_NAMESPACE)
     if not version:
         raise LocalPartError(f"{pom_path} has no property kafka.version: restore the file")

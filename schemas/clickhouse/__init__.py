@@ -47,3 +47,17 @@ def migrations() -> list[Migration]:
     if [migration.version for migration in found] != list(range(1, len(found) + 1)):
         raise ValueError(f"migrations must be numbered 1, 2, 3, …: {', '.join(one.file for one in found)}")
     return found
+
+
+def literal(text: str) -> str:
+    r"""A ClickHouse string literal, for queries that people are shown and may run.
+
+    Names come from events, and an event must not be able to write SQL. What this program runs itself has parameters.
+
+    Examples
+    --------
+    >>> print(literal("it's \\ here"))
+    'it\'s \\ here'
+    """
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

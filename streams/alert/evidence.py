@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from schemas.alerts import Evidence, Observation, Share
+from schemas.clickhouse import literal
 from schemas.findings import Finding, Kind
 from streams.alert.policy import AlertPolicy, rank
 from streams.alert.state import Member
@@ -81,22 +82,16 @@ def sql_of(finding: Finding) -> str:
     start = f"fromUnixTimestamp64Milli({finding.window_start_ms}, 'UTC')"
     return template.format(
         scope=_scope(finding),
-        quantity=f"quantity = {_literal(finding.quantity)}",
-        detector=_literal(finding.detector),
-        counter=_literal(_COUNTERS.get(finding.kind, finding.quantity)),
+        quantity=f"quantity = {literal(finding.quantity)}",
+        detector=literal(finding.detector),
+        counter=literal(_COUNTERS.get(finding.kind, finding.quantity)),
         at=f"window_s = {finding.window_ms // 1000} AND start = {start}",
     )
 
 
 def _scope(finding: Finding) -> str:
     columns = ("family", "model", "model_version", "segment")
-    return " AND ".join(f"{column} = {_literal(getattr(finding.scope, column))}" for column in columns)
-
-
-def _literal(text: str) -> str:
-    """A ClickHouse string literal: names come from events, and an event must not be able to write SQL."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+    return " AND ".join(f"{column} = {literal(getattr(finding.scope, column))}" for column in columns)
 
 
 def ordered(members: Iterable[Member]) -> list[Member]:

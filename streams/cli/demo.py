@@ -213,21 +213,25 @@ def _account(card: "Scorecard", stack: "Stack", playing: "Playing", folder: Path
 
 
 def _show_drift(stack: "Stack", playing: "Playing") -> None:
+    from schemas.clickhouse import literal
     from streams.sinks.clickhouse import ClickHouse
 
     truth = playing.truths[0]
     fault = truth.fault
-    sql = DRIFT_SQL.format(model=fault.model, quantity=f"features.{fault.target}")
+    parameters = {"model": fault.model, "quantity": f"features.{fault.target}"}
+    shown = DRIFT_SQL
+    for name, value in parameters.items():
+        shown = shown.replace(f"{{{name}:String}}", literal(value))
     client = ClickHouse(stack.settings.clickhouse, stack.settings.clickhouse.database)
     try:
-        answer = client.formatted(sql, "PrettyCompactMonoBlock").decode()
+        answer = client.formatted(DRIFT_SQL, "PrettyCompactMonoBlock", parameters).decode()
     except HalcyonError as error:
         answer = f"no answer: {error}"
     finally:
         client.close()
     console = out()
     console.print(
-        f"\n[bold]The drift of {escape(fault.model)}, asked in SQL:[/]\n\n[dim]{escape(sql)}[/]", highlight=False
+        f"\n[bold]The drift of {escape(fault.model)}, asked in SQL:[/]\n\n[dim]{escape(shown)}[/]", highlight=False
     )
     console.print(answer, markup=False, highlight=False, no_wrap=True, soft_wrap=True)
 
@@ -240,11 +244,11 @@ FROM windows AS w
 LEFT JOIN (
     SELECT toStartOfFiveMinutes(start) AS start, max(score) AS psi, countIf(firing) AS minutes
     FROM scores
-    WHERE model = '{model}' AND quantity = '{quantity}' AND segment = ''
+    WHERE model = {model:String} AND quantity = {quantity:String} AND segment = ''
       AND detector = 'psi' AND window_s = 60
     GROUP BY start
 ) AS s ON s.start = w.start
-WHERE w.model = '{model}' AND w.quantity = '{quantity}' AND w.segment = ''
+WHERE w.model = {model:String} AND w.quantity = {quantity:String} AND w.segment = ''
   AND w.window_s = 300
 ORDER BY w.start"""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
+from schemas.clickhouse import literal
 from streams.cli.context import err, out
 from streams.errors import HalcyonError
 from streams.sinks.statements import split_statements
@@ -17,7 +18,7 @@ _TABLES = (
     "WHERE database = currentDatabase() AND NOT startsWith(name, '.') ORDER BY kind DESC, name"
 )
 _COLUMNS = (
-    "SELECT name, type, comment FROM system.columns WHERE database = currentDatabase() AND table = '{name}' "
+    "SELECT name, type, comment FROM system.columns WHERE database = currentDatabase() AND table = {name} "
     "ORDER BY position"
 )
 HELP = r"""End a statement with ; and it runs, over as many lines as you like.
@@ -89,7 +90,7 @@ class Prompt:
             return False
         if name == r"\d":
             wanted = argument.strip().rstrip(";")
-            self._guarded(_COLUMNS.format(name=wanted.replace("'", "")) if wanted else _TABLES)
+            self._guarded(_COLUMNS.format(name=literal(wanted)) if wanted else _TABLES)
         else:
             out().print(escape(HELP), highlight=False)
         return True

@@ -100,20 +100,20 @@ def tls_context(
             # A callable: without one OpenSSL would ask for the password on the terminal.
             context.load_cert_chain(cert_file, key_file, password=lambda: key_password)
         except (OSError, ssl.SSLError) as error:
-            _refuse(_key_mistake(error, key_password), error)
+            _refuse(_key_mistake(error, key_file, key_password), error)
     return context
 
 
-def _key_mistake(error: Exception, key_password: str) -> str:
+def _key_mistake(error: Exception, key_file: str, key_password: str) -> str:
     reason = getattr(error, "reason", None) or ""
     if "KEY_VALUES_MISMATCH" in reason or "KEY_TYPE_MISMATCH" in reason:
         return "ssl_key_file is not the key of the certificate in ssl_cert_file"
-    if "DECRYPT" in reason or "PASSWORD" in reason:
+    if b"ENCRYPTED" in Path(key_file).read_bytes():
         return f"ssl_key_password {'does not open' if key_password else 'is needed to open'} ssl_key_file"
     return "ssl_cert_file and ssl_key_file are not a certificate and its key in PEM form"
 
 
 def _refuse(what: str, error: Exception) -> NoReturn:
-    reason = getattr(error, "reason", None) or getattr(error, "strerror", None)
+    reason = getattr(error, "reason", None)
     # Without the cause: what OpenSSL says beyond its reason is of no use, and may quote the file.
     raise ValueError(f"{what}: {reason}" if reason else what) from None

@@ -89,15 +89,15 @@ class ClickHouse:
             result = client.query(sql, parameters=dict(parameters or {}))
             return Answer(tuple(result.column_names), tuple(t.name for t in result.column_types), result.result_rows)
 
-    def command(self, sql: str) -> None:
-        """Run one statement that returns nothing. Raises as :meth:`query`."""
+    def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Run one statement that returns nothing. Otherwise as :meth:`query`."""
         with self._speaking() as client:
-            client.command(sql)
+            client.command(sql, parameters=dict(parameters or {}))
 
-    def formatted(self, sql: str, output_format: str) -> bytes:
-        """The answer in one of ClickHouse's own formats, such as ``JSONEachRow``. Raises as :meth:`query`."""
+    def formatted(self, sql: str, output_format: str, parameters: Mapping[str, Any] | None = None) -> bytes:
+        """The answer in one of ClickHouse's own formats, such as ``JSONEachRow``. Otherwise as :meth:`query`."""
         with self._speaking() as client:
-            return bytes(client.raw_query(sql, fmt=output_format))
+            return bytes(client.raw_query(sql, parameters=dict(parameters or {}), fmt=output_format))
 
     def insert(self, table: str, columns: Sequence[Sequence[Any]], token: str) -> None:
         """Insert rows of a logical table. When it returns, the server has acknowledged them.

@@ -32,7 +32,7 @@ class Server(Protocol):
         """Run a query."""
         ...
 
-    def command(self, sql: str) -> None:
+    def command(self, sql: str, parameters: Mapping[str, object] | None = None) -> None:
         """Run a statement."""
         ...
 
@@ -129,14 +129,15 @@ class Migrator:
                 where = f"statement {number} of {migration.file}"
                 raise HalcyonError(error.what, where, "The files before it were applied; run it again.") from error
         self._run(
-            f"INSERT INTO {database}.{TABLE} (version, name, checksum) "  # noqa: S608 - quoted, and our own files
-            f"VALUES ({migration.version}, '{migration.name}', '{migration.checksum}')"
+            f"INSERT INTO {database}.{TABLE} (version, name, checksum) "  # noqa: S608 - no parameter can name a table
+            "VALUES ({version:UInt32}, {name:String}, {checksum:String})",
+            {"version": migration.version, "name": migration.name, "checksum": migration.checksum},
         )
 
-    def _run(self, statement: str) -> None:
+    def _run(self, statement: str, parameters: Mapping[str, object] | None = None) -> None:
         for attempt in range(1, _TRIES + 1):
             try:
-                self._server.command(statement)
+                self._server.command(statement, parameters)
                 return
             except ClickHouseRefusedError as error:
                 if error.code not in _COLLISIONS or attempt == _TRIES:
@@ -144,7 +145,8 @@ class Migrator:
                 time.sleep(0.1 * attempt)
 
     def _applied(self) -> list[Applied]:
-        sql = f"SELECT version, name, checksum FROM {quoted(self._database)}.{TABLE} FINAL ORDER BY version"  # noqa: S608
+        table = f"{quoted(self._database)}.{TABLE}"
+        sql = f"SELECT version, name, checksum FROM {table} FINAL ORDER BY version"  # noqa: S608 - likewise
         try:
             return [Applied(*row) for row in self._server.query(sql).rows]
         except ClickHouseRefusedError as error:
