@@ -78,16 +78,17 @@ class Scene:
         """Wait until a worker has ended, by what it was armed with."""
         wait_for(f"{worker.name} has ended", lambda: not worker.alive, _PATIENCE_S)
 
-    def wait_held(self) -> None:
-        """Wait until every stage is held by somebody, and everybody holds something."""
+    def wait_held(self, *, everybody: bool = True) -> None:
+        """Wait until every stage is held by somebody, and ``everybody`` holds something."""
 
         def held() -> list[set[str]]:
             self.installation.check_alive()
             return [worker.held() for worker in self.installation.workers.values()]
 
-        wait_for(
-            "every stage is held", held, READY_S, until=lambda sets: all(sets) and set().union(*sets) == set(STAGES)
-        )
+        def enough(found: list[set[str]]) -> bool:
+            return set().union(*found) == set(STAGES) and (all(found) or not everybody)
+
+        wait_for("every stage is held", held, READY_S, until=enough)
 
     def add(self, name: str) -> Worker:
         """Another worker, not started yet; see :func:`stages_of` for what its name says."""
@@ -106,7 +107,7 @@ class Scene:
     def finish(self) -> None:
         """Wait for the end of the traffic, hold everything against the raw topic, stop all workers in good order."""
         self.playing.wait(300)
-        self.wait_held()
+        self.wait_held(everybody=False)
         verified = f"{self.verifier.check()}; {self.monitor.check()}"
         for name, stage, since_ms in self._restarts:
             recovered = recovery_s(self.installation, stage, since_ms)
