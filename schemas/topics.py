@@ -80,12 +80,14 @@ def declarations(sizes: Sizes = _DEFAULTS, prefix: str = "") -> tuple[TopicDecla
     # a dead letter is its message and a few headers more
     dead = {"max.message.bytes": str(sizes.max_message_bytes + MIB)}
     large = {"max.message.bytes": str(16 * MIB)}
+    # People write it, and librdkafka, which reads it, decompresses without a bound: a thousandfold of this is bearable.
+    small = {"max.message.bytes": str(MIB // 16)}
     declared = (
         (TopicName.PREDICTIONS, many, _kept(keep) | raw),
         (TopicName.FEATURES, many, _kept(keep) | raw),
         (TopicName.GPU_TELEMETRY, many, _kept(keep) | raw),
         (TopicName.LABELS, many, _kept(keep) | raw),
-        (TopicName.CONTROL, 1, {"cleanup.policy": "delete", "retention.ms": "-1"}),
+        (TopicName.CONTROL, 1, {"cleanup.policy": "delete", "retention.ms": "-1"} | small),
         (TopicName.BASELINES, 1, _compacted() | large),
         (TopicName.PANES, many, _kept(inner) | large),
         (TopicName.FINDINGS, 1, _kept(inner)),

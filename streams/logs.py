@@ -10,6 +10,8 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
+from streams.harmless import harmless
+
 if TYPE_CHECKING:
     from streams.config import LoggingSettings
 
@@ -49,8 +51,11 @@ class TextFormatter(logging.Formatter):
         """Render one record."""
         time = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S.%f")[:-3]
         pairs = "".join(f" {name}={value}" for name, value in facts(record).items())
-        line = f"{time} {record.levelname:<7} {record.name}: {record.getMessage()}{pairs}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        # A message of several lines is indented: no line of it looks like the begin of another.
+        message = harmless(record.getMessage(), keep="\n").replace("\n", "\n  ")
+        line = f"{time} {record.levelname:<7} {record.name}: {message}{harmless(pairs)}"
+        trace = harmless(self.formatException(record.exc_info), keep="\n") if record.exc_info else ""
+        return f"{line}\n{trace}" if trace else line
 
 
 class JsonFormatter(logging.Formatter):

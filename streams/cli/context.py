@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.segment import Segment
+
+from streams.harmless import harmless
 
 if TYPE_CHECKING:
     from streams.config import Settings
@@ -32,6 +35,22 @@ def settings_of(ctx: typer.Context, overrides: Mapping[str, Any] | None = None) 
     from streams.config import load_settings
 
     return load_settings(ctx.find_root().obj.config, overrides=overrides)
+
+
+class Harmless:
+    """Something to be printed whose texts come from others: what is no text in them is written out.
+
+    Colours and links are styles of segments; whatever else steers a terminal can only have come with the texts.
+    """
+
+    def __init__(self, shown: RenderableType) -> None:
+        self._shown = shown
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Render it."""
+        for segment in console.render(self._shown, options):
+            text = segment.text if segment.control else harmless(segment.text, keep="\n")
+            yield Segment(text, segment.style, segment.control)
 
 
 @cache

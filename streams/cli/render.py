@@ -10,6 +10,7 @@ from rich.text import Text
 
 from schemas.alerts import Alert, Observation, Share, Status, milliseconds
 from streams.alert.wording import number
+from streams.cli.context import Harmless
 
 _COLOURS: Final = {"critical": "red", "warning": "yellow", "info": "blue"}
 _WORDS: Final = {"critical": "PAGE", "warning": "TICKET", "info": "INFO"}
@@ -20,7 +21,7 @@ _SHOWN: Final = 5
 def render_alert(alert: Alert) -> RenderableType:
     """One alert event: a frame while it fires, one line when it has resolved."""
     if alert.status is Status.RESOLVED:
-        return _resolved(alert)
+        return Harmless(_resolved(alert))
     severity = alert.labels.get("severity", "")
     colour = _COLOURS.get(severity, "white")
     title = Text.assemble(
@@ -30,7 +31,7 @@ def render_alert(alert: Alert) -> RenderableType:
     )
     subtitle = Text(f" {_clock(alert.updated_at)} UTC  {alert.fingerprint} ", style="dim")
     body = Group(Text(alert.annotations.get("summary", ""), style="bold"), _facts(alert))
-    return Panel(
+    framed = Panel(
         body,
         title=title,
         title_align="left",
@@ -40,6 +41,7 @@ def render_alert(alert: Alert) -> RenderableType:
         box=box.ROUNDED,
         padding=(0, 1),
     )
+    return Harmless(framed)
 
 
 def _resolved(alert: Alert) -> Text:

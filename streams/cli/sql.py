@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streams.cli.context import out, settings_of
+from streams.cli.context import Harmless, out, settings_of
 
 if TYPE_CHECKING:
     from streams.sinks.clickhouse import ClickHouse
@@ -85,7 +85,7 @@ def _print_table(client: "ClickHouse", statement: str) -> None:
         # Where nobody looks there is no width to fit into.
         wide = Console(width=100_000)
         console = Console(width=Measurement.get(wide, wide.options, table).maximum)
-    console.print(table)
+    console.print(Harmless(table))
     console.print(f"[dim]{len(answer.rows)} row{'' if len(answer.rows) == 1 else 's'}[/]", highlight=False)
 
 

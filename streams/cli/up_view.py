@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from schemas.alerts import Alert, Status
+from streams.cli.context import Harmless
 from streams.supervisor import Page
 
 _COLOURS = {"critical": "red", "warning": "yellow", "info": "blue"}
@@ -49,7 +50,7 @@ class Overview:
 
 def render(overview: Overview) -> RenderableType:
     """The whole view."""
-    return Group(_addresses(overview), Text(), _stages(overview.stages), Text(), _alerts(overview.alerts))
+    return Harmless(Group(_addresses(overview), Text(), _stages(overview.stages), Text(), _alerts(overview.alerts)))
 
 
 def plain(overview: Overview) -> str:

@@ -16,8 +16,9 @@ MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "mar
 CALLS = {
     "eval", "exec", "compile", "__import__", "yaml.load", "yaml.full_load", "yaml.unsafe_load", "yaml.load_all",
     "yaml.full_load_all", "yaml.unsafe_load_all", "pandas.read_pickle", "pd.read_pickle", "np.load", "numpy.load",
-    "pa.deserialize", "pyarrow.deserialize", "pa.PyExtensionType", "pa.register_extension_type", "os.system", "os.popen",
-    "subprocess.getoutput", "importlib.import_module", "import_module", "runpy.run_path", "runpy.run_module",
+    "pa.deserialize", "pyarrow.deserialize", "pa.PyExtensionType", "pa.register_extension_type", "os.system",
+    "os.popen", "subprocess.getoutput", "importlib.import_module", "import_module", "runpy.run_path",
+    "runpy.run_module",
 }  # fmt: skip
 # The names they import stand in the code: a table of commands, the registry of detectors, NVML.
 IMPORTS_BY_NAME = {"streams/cli/commands.py", "streams/config/parameters.py", "streams/gpu_agent/nvml.py"}
