@@ -176,7 +176,7 @@ def from_log(bins: NDArray[np.integer], counts: NDArray[np.integer], edges: Floa
 
 
 def quantile(counts: NDArray[np.integer], edges: Floats, q: Floats, low: float, high: float) -> Floats:
-    """Quantiles of a BinnedHistogram, linear within a bin; exact to the bin's width.
+    """Quantiles of a BinnedHistogram, linear within the cell in which the distribution reaches q: exact to its width.
 
     Parameters
     ----------
@@ -192,15 +192,22 @@ def quantile(counts: NDArray[np.integer], edges: Floats, q: Floats, low: float, 
     Returns
     -------
     float64[m], within ``low``…``high``; NaN where nothing is counted.
+
+    Examples
+    --------
+    >>> edges = np.arange(33.0)
+    >>> quantile(histogram(np.repeat([0.5, 20.5], 50), edges), edges, np.array([0.25, 0.75]), 0.5, 20.5)
+    array([ 0.5, 20.5])
     """
-    total = float(np.asarray(counts).astype(np.int64).sum())
-    if not total:
+    used = np.flatnonzero(counts)
+    if not len(used):
         return np.full(len(q), np.nan)
-    cum = np.cumsum(np.asarray(counts).astype(np.float64))
-    knots = np.concatenate(([min(low, edges[0])], edges, [max(high, edges[-1])]))
-    reached = np.concatenate(([0.0], cum)) / total
-    # np.interp wants the distribution strictly ascending: drop the empty cells' right ends.
-    keep = np.concatenate(([True], np.diff(reached) > 0))
-    start = np.maximum(np.flatnonzero(keep)[1] - 1, 0)
-    keep[0], keep[start] = start == 0, True
-    return np.clip(np.interp(q, reached[keep], knots[keep]), low, high)
+    inside = np.asarray(counts)[used].astype(np.float64)
+    reached = np.cumsum(inside)
+    wanted = np.asarray(q, np.float64) * reached[-1]
+    at = np.minimum(np.searchsorted(reached, wanted, side="left"), len(used) - 1)
+    bounds = np.concatenate(([min(low, edges[0])], edges, [max(high, edges[-1])]))
+    before, after = bounds[used[at]], bounds[used[at] + 1]
+    share = (wanted - (reached[at] - inside[at])) / inside[at]
+    found: Floats = np.clip(before + (after - before) * share, low, high)
+    return found

@@ -81,6 +81,7 @@ class TestFunctions:
         found = db.value(f"arrayMap(q -> halcyon_quantile_binned(q, {arguments}), {array(qs)})")
         wanted = [within_cell(cells, edges, q, low, high) for q in qs.tolist()]
         assert found == pytest.approx(wanted, rel=1e-9, abs=1e-9)
+        assert binned.quantile(cells, edges, qs, low, high) == pytest.approx(wanted, rel=1e-9, abs=1e-9)
 
     @pytest.mark.parametrize("seed", range(12))
     def test_distances_are_the_detectors_own(self, db: Database, seed: int) -> None:
