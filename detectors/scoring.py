@@ -1,11 +1,12 @@
 """From a detector's numbers to its :class:`~detectors.protocol.Scores`: what is not ready is NaN everywhere."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors import special
 from detectors.protocol import Bools, CategoryColumns, Floats, Ints, NumericColumns, Scores
 
 
@@ -81,6 +82,69 @@ def scores(detector: str, unit: str, subject: Subject, ready: Bools, measured: M
         mean=None if measured.mean is None else shown(measured.mean),
         ref_mean=None if measured.ref_mean is None else shown(measured.ref_mean),
         label=measured.label,
+    )
+
+
+def distances(
+    detector: str, unit: str, numeric: NumericColumns, places: Ints, ready: Bools, measured: Measured
+) -> Scores:
+    """The scores of distances between distributions, measured for the series at ``places`` int64[k] alone.
+
+    Parameters
+    ----------
+    ready
+        bool[k]; all other series are not ready.
+    measured
+        Of these k: score, noise, p-value, and as the reference what sampling alone would make of the distance.
+    """
+    n = len(numeric.series)
+    all_ready = np.zeros(n, np.bool_)
+    all_ready[places] = ready
+
+    def spread_out(values: Floats | float) -> Floats:
+        return spread(np.broadcast_to(values, places.shape), places, n)
+
+    whole = replace(
+        measured,
+        score=spread_out(measured.score),
+        noise=spread_out(measured.noise),
+        p_value=spread_out(measured.p_value),
+        reference=spread_out(measured.reference),
+        mean=numeric.mean,
+        ref_mean=numeric.ref_mean,
+    )
+    return scores(detector, unit, numeric_subject(numeric), all_ready, whole)
+
+
+def excess_ratio(
+    counted: Ints, of: Ints, reference: Floats, ref_of: Floats | float, floor: Floats | float, z: float
+) -> Measured:
+    """How far a share of events is above its reference, against what chance makes of so few events.
+
+    Parameters
+    ----------
+    counted, of
+        int64[n]: the events counted, of how many.
+    reference, ref_of
+        float64[n], the share in the reference and how many events it is of; NaN where there is none.
+    floor
+        The excess below which nobody cares.
+    z
+        Standard deviations that chance may reach.
+    """
+    N = np.maximum(of, 1).astype(np.float64)
+    ratio = counted / N
+    expected = N * np.minimum(np.nan_to_num(reference) + 0.5 / ref_of, 1)
+    widen = np.sqrt(1 + N / ref_of)
+    noise = special.count_upper(expected, z, widen) / N - reference
+    return Measured(
+        score=np.maximum(ratio - reference, 0),
+        floor=floor,
+        noise=noise,
+        p_value=special.normal_sf(special.count_z(counted.astype(np.float64), expected, widen)),
+        value=ratio,
+        reference=reference,
+        threshold=reference + np.maximum(floor, noise),
     )
 
 

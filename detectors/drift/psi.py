@@ -149,18 +149,14 @@ class PopulationStability:
         value, groups = psi(cur, ref, self.params.min_expected)
         scale = 1 / N + 1 / M
         dof = (groups - 1).astype(np.float64)
-        ready = np.zeros(n, np.bool_)
-        ready[places] = groups > 1
         measured = scoring.Measured(
-            score=scoring.spread(value, places, n),
+            score=value,
             floor=self.params.floor,
-            noise=scoring.spread(special.chi2_quantile(dof, self._z) * scale, places, n),
-            p_value=scoring.spread(special.chi2_sf(value / scale, dof), places, n),
-            reference=scoring.spread(dof * scale, places, n),
-            mean=numeric.mean,
-            ref_mean=numeric.ref_mean,
+            noise=special.chi2_quantile(dof, self._z) * scale,
+            p_value=special.chi2_sf(value / scale, dof),
+            reference=dof * scale,
         )
-        return scoring.scores(self.kind, "PSI", scoring.numeric_subject(numeric), ready, measured)
+        return scoring.distances(self.kind, "PSI", numeric, places, groups > 1, measured)
 
     def forget(self, series: Ints) -> None:
         """Nothing is kept of a series."""

@@ -123,18 +123,14 @@ class WassersteinDrift:
             places, cur, ref, edges, N, M = places[full], cur[full], ref[full], edges[full], N[full], M[full]
         value, expected = wasserstein(cur, ref, edges)
         scale = np.sqrt(1 / N + 1 / M)
-        ready = np.zeros(n, np.bool_)
-        ready[places] = True
         measured = scoring.Measured(
-            score=scoring.spread(value, places, n),
+            score=value,
             floor=self.params.floor,
-            noise=scoring.spread((expected + self._z) * scale, places, n),
-            p_value=scoring.spread(special.normal_sf(value / scale - expected), places, n),
-            reference=scoring.spread(expected * scale, places, n),
-            mean=numeric.mean,
-            ref_mean=numeric.ref_mean,
+            noise=(expected + self._z) * scale,
+            p_value=special.normal_sf(value / scale - expected),
+            reference=expected * scale,
         )
-        return scoring.scores(self.kind, "σ", scoring.numeric_subject(numeric), ready, measured)
+        return scoring.distances(self.kind, "σ", numeric, places, np.ones(len(places), np.bool_), measured)
 
     def forget(self, series: Ints) -> None:
         """Nothing is kept of a series."""

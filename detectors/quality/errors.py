@@ -57,20 +57,9 @@ class ErrorRatio:
         scopes, params = windows.scopes, self.params
         predictions = np.array([family == Family.PREDICTION for family in scopes.family], np.bool_)
         ready = predictions & (scopes.rows >= params.min_rows) & ~np.isnan(scopes.ref_error_ratio)
-        N = np.maximum(scopes.rows, 1).astype(np.float64)
-        ratio, reference = scopes.errors / N, scopes.ref_error_ratio
-        floor = np.maximum(params.floor_ratio, params.floor_relative * reference)
-        expected = N * (np.nan_to_num(reference) + 0.5 / params.ref_rows)
-        widen = np.sqrt(1 + N / params.ref_rows)
-        noise = special.count_upper(expected, self._z, widen) / N - reference
-        measured = scoring.Measured(
-            score=np.maximum(ratio - reference, 0),
-            floor=floor,
-            noise=noise,
-            p_value=special.normal_sf(special.count_z(scopes.errors.astype(np.float64), expected, widen)),
-            value=ratio,
-            reference=reference,
-            threshold=reference + np.maximum(floor, noise),
+        floor = np.maximum(params.floor_ratio, params.floor_relative * scopes.ref_error_ratio)
+        measured = scoring.excess_ratio(
+            scopes.errors, scopes.rows, scopes.ref_error_ratio, params.ref_rows, floor, self._z
         )
         names = ["errors"] * len(scopes.id)
         subject = scoring.Subject(scopes.series["errors"], np.arange(len(scopes.id)), names, scopes.rows)

@@ -55,22 +55,11 @@ class NullRatio:
         rows, ref_rows = numeric.rows, numeric.ref_rows
         ready = numeric.has_baseline & (rows >= self.params.min_rows) & (ref_rows >= self.params.min_rows)
         ready &= numeric.role != Role.GAUGE
-        N, M = np.maximum(rows, 1).astype(np.float64), np.maximum(ref_rows, 1).astype(np.float64)
-        nulls = np.maximum(rows - numeric.count, 0)
-        ratio = nulls / N
-        reference = np.clip(1 - numeric.ref_count / M, 0, 1)
-        expected = N * np.minimum(reference + 0.5 / M, 1)
-        widen = np.sqrt(1 + N / M)
-        noise = special.count_upper(expected, self._z, widen) / N - reference
-        measured = scoring.Measured(
-            score=np.maximum(ratio - reference, 0),
-            floor=self.params.floor_ratio,
-            noise=noise,
-            p_value=special.normal_sf(special.count_z(nulls.astype(np.float64), expected, widen)),
-            value=ratio,
-            reference=reference,
-            threshold=reference + np.maximum(self.params.floor_ratio, noise),
-        )
+        M = np.maximum(ref_rows, 1).astype(np.float64)
+        measured = scoring.excess_ratio(
+            np.maximum(rows - numeric.count, 0), rows, np.clip(1 - numeric.ref_count / M, 0, 1), M,
+            self.params.floor_ratio, self._z,
+        )  # fmt: skip
         subject = scoring.Subject(numeric.series, numeric.scope, numeric.name, rows)
         return scoring.scores(self.kind, "null ratio", subject, ready, measured)
 
