@@ -15,17 +15,16 @@ from confluent_kafka import Producer
 from schemas.findings import Kind
 from schemas.scopes import INVALID
 from schemas.topics import TopicName
-from tests.harness.cell import Cell, Play
+from tests.harness.cell import Cell, Play, verified
 from tests.harness.cluster import KafkaCluster
 from tests.harness.installation import Installation
 from tests.harness.oracle import Oracle
-from tests.harness.raw import read_raw
 from tests.harness.traffic import Traffic
+from tests.harness.verifier import Verifier
 from tests.harness.waiting import wait_for
 
 POISONED: Final = 4
 """A fifth partition, which the good traffic does not use."""
-RATE: Final = 1_000
 MIB: Final = 1 << 20
 REPEATED: Final = 0.1
 
@@ -41,9 +40,8 @@ def test_a_partition_of_nothing_but_poison_holds_nobody_up(play: Play, kafka1: K
     with play(kafka1, changes, wall_s=40) as cell, poisoning(cell) as sent:
         # Good partitions go on: their windows close while the poison flows.
         wait_for("windows close", cell.rows_shown, 60)
-        sizes = [cell.worker.rss_bytes]
         cell.wait_until(0.6)
-        shown = cell.rows_shown()
+        sizes, shown = [cell.worker.rss_bytes], cell.rows_shown()
         wait_for("windows go on closing", cell.rows_shown, 60, until=lambda rows: rows > shown)
         wait_for("a finding", lambda: bad_input(cell.installation), 60)
         cell.wait_until(0.95)
@@ -64,7 +62,7 @@ def test_repeats_disorder_and_clocks_that_disagree_are_counted_as_they_come(play
         traffic.ts_ms[swapped] -= 90_000
         return traffic
 
-    with play(kafka1, shape=unruly, oracle=from_kafka) as cell:
+    with play(kafka1, shape=unruly, check=verified_unruly) as cell:
         topic, producer = cell.installation.topic(TopicName.PREDICTIONS), cell.installation.producer()
         for step in range(1, 9):
             cell.wait_until(step / 10)
@@ -87,13 +85,12 @@ def test_a_worker_needs_no_disk(play: Play, kafka1: KafkaCluster) -> None:
     assert cell.worker.log_path.stat().st_size == size
 
 
-def from_kafka(installation: Installation, traffic: Traffic) -> Oracle:
-    """What is to be shown, out of the topic itself."""
-    raw = read_raw(installation.read(TopicName.PREDICTIONS), traffic.partitions)
-    assert len(raw.twice) > REPEATED / 2 * len(traffic)
-    oracle = Oracle(raw.traffic)
-    assert oracle.late.sum() > 0.02 * len(traffic)
-    return oracle
+def verified_unruly(installation: Installation) -> str:
+    """What stands in the topic is what is counted; there are repeats and disorder enough in it to show that."""
+    raw = Verifier(installation).raw()
+    assert len(raw.twice) > REPEATED / 2 * len(raw.traffic)
+    assert Oracle(raw.traffic).late.sum() > 0.02 * len(raw.traffic)
+    return verified(installation)
 
 
 def bad_input(installation: Installation) -> int:
@@ -112,11 +109,12 @@ def poisoning(cell: Cell) -> Iterator[list[int]]:
 
     def run() -> None:
         while not over.is_set():
-            for _ in range(RATE // 20):
+            # In small pieces, so that whoever reads them is never at the end.
+            for _ in range(10):
                 producer.produce(topic, b'{"ts_ms": oops', partition=POISONED)
-            sent[0] += RATE // 20
+            sent[0] += 10
             producer.poll(0)
-            time.sleep(0.05)
+            time.sleep(0.005)
 
     thread = threading.Thread(target=run, name="poison", daemon=True)
     thread.start()

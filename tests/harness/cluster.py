@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 
 from deploy.local.kafka import LocalKafka, new_cluster_id
 from deploy.local.process import LOOPBACK, free_port
-from tests.harness.proxy import TcpProxy
+from tests.harness.proxy import Requests, TcpProxy
 from tests.harness.waiting import wait_for
 
 _ANSWER_S: Final = 30.0
@@ -141,11 +141,13 @@ class KafkaCluster:
         self.stop()
 
     @contextmanager
-    def network(self) -> Iterator["Network"]:
-        """The proxies, for as long as the block lasts."""
+    def network(self, losing: bytes = b"") -> Iterator["Network"]:
+        """The proxies, for as long as the block lasts; the answers they lose are to messages for the topic ``losing``."""
         with ExitStack() as stack:
             places = zip(self._listeners, self._proxies, strict=True)
-            yield Network([stack.enter_context(TcpProxy(behind, before)) for behind, before in places])
+            yield Network(
+                [stack.enter_context(TcpProxy(behind, before, lambda: Requests(losing))) for behind, before in places]
+            )
 
     # -- leaders -----------------------------------------------------------------------------------------------------
 

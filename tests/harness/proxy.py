@@ -25,10 +25,17 @@ class Requests:
     """Finds the requests of one kind in what a Kafka client sends, however it is cut into pieces.
 
     A request is its length (4 bytes), then its kind (2 bytes), then the rest.
+
+    Parameters
+    ----------
+    naming
+        Only those that carry these bytes where they begin, such as a topic's name.
+    kind
+        Kafka's number of the kind; by default to produce.
     """
 
-    def __init__(self, kind: int = _PRODUCE) -> None:
-        self._kind = kind
+    def __init__(self, naming: bytes = b"", kind: int = _PRODUCE) -> None:
+        self._naming, self._kind = naming, kind
         self._skip = 0
         self._head = b""
 
@@ -48,7 +55,7 @@ class Requests:
                 length, kind = struct.unpack(">ih", self._head)
                 found |= kind == self._kind
                 self._skip, self._head = length - 2, b""
-        return found
+        return found and self._naming in piece
 
 
 def reset_socket(connection: socket.socket) -> None:
