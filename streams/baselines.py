@@ -32,21 +32,16 @@ class BaselineFeed:
         self._reader = reader
         self._keep_sample = keep_sample
         self._seen: set[bytes] = set()
-        self._reading = False
 
     async def read_all(self) -> list[Baseline]:
         """Read everything that is there, from the beginning."""
-        self._reading = True  # a reader is in one place at a time
-        try:
-            records = dict(await self._reader.read_to_end())
-        finally:
-            self._reading = False
+        records = dict(await self._reader.read_to_end())
         self._seen.clear()
         return self._take(records.items())
 
     def poll(self) -> list[Baseline]:
         """What is new since the last call, of either kind."""
-        return [] if self._reading else self._take(self._reader.poll())
+        return self._take(self._reader.poll())
 
     def close(self) -> None:
         """Let go of the brokers."""

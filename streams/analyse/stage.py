@@ -25,7 +25,8 @@ from streams.state import Sender, StateStore
 
 log = logging.getLogger(__name__)
 
-_ROWS_IN_FLIGHT: Final = 512
+_BYTES_IN_FLIGHT: Final = 8 << 20
+"""What may be on its way to the brokers: the rows of a window of many scopes are tens of megabytes."""
 _BREATH_S: Final = 0.05
 _FORMAT: Final = "a1;"
 """How commit metadata begins; the offset follows at which the saved state stands."""
@@ -93,7 +94,7 @@ class AnalyseStage:
         self._metrics, self._clock = metrics, clock
         self._open: dict[TopicPartition, _Partition] = {}
         self._revoked: dict[TopicPartition, _Partition] = {}
-        self._sent = 0
+        self._sent_bytes = 0
 
     @property
     def topics(self) -> Sequence[str]:
@@ -152,13 +153,12 @@ class AnalyseStage:
             for output in part.analyse.take(message, record.offset):
                 if record.offset >= part.silent_until or _is_baseline(output):
                     self._send(output)
+                    if self._sent_bytes >= _BYTES_IN_FLIGHT:
+                        await self._drain()
                 if self._clock.monotonic_s() - breath > _BREATH_S:
                     # A backlog is many windows in one batch: heartbeats and health pages must not wait for all of them.
                     await asyncio.sleep(0)
                     breath = self._clock.monotonic_s()
-        if self._sent >= _ROWS_IN_FLIGHT:
-            await self._producer.barrier()
-            self._sent = 0
         self._tell(batch, part, began)
         if part.is_unsaved and self._clock.monotonic_s() - part.saved_s >= self._interval_s:
             await self._save(batch.tp, part)
@@ -197,8 +197,7 @@ class AnalyseStage:
     async def _save(self, tp: TopicPartition, part: _Partition) -> None:
         """Outputs acknowledged, then the state, then the offset: never in another order."""
         began = self._clock.monotonic_s()
-        await self._producer.barrier()
-        self._sent = 0
+        await self._drain()
         raw = part.analyse.snapshot()
         offset = part.analyse.committable()
         part.saved_offset = part.analyse.offset
@@ -207,16 +206,23 @@ class AnalyseStage:
         part.saved_s = self._clock.monotonic_s()
         self._metrics.snapshot_taken(tp.partition, len(raw), part.saved_s - began)
 
+    async def _drain(self) -> None:
+        await self._producer.barrier()
+        self._sent_bytes = 0
+
     def _send(self, output: Output) -> None:
-        self._sent += 1
         if isinstance(output, RowBatch):
-            self._producer.send(self._topics.rows, row_codec.encode(output), key=output.table.encode())
+            raw = row_codec.encode(output)
+            self._producer.send(self._topics.rows, raw, key=output.table.encode())
         elif isinstance(output, Baseline):
-            self._producer.send(self._topics.baselines, baseline_codec.encode(output), key=topic_key(output))
+            raw = baseline_codec.encode(output)
+            self._producer.send(self._topics.baselines, raw, key=topic_key(output))
         else:
             if isinstance(output, Finding):
                 self._metrics.findings_emitted(output.detector)
-            self._producer.send(self._topics.findings, finding_codec.encode(output), partition=0)
+            raw = finding_codec.encode(output)
+            self._producer.send(self._topics.findings, raw, partition=0)
+        self._sent_bytes += len(raw)
 
     def _tell(self, batch: Batch, part: _Partition, began: float) -> None:
         now = self._clock.monotonic_s()
