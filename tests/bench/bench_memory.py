@@ -1,7 +1,7 @@
 """Memory of an ingest and of an analyse worker with a thousand scopes of fifty features, before and after baselines.
 
-Event time runs four times as fast as the clock, so that baselines are learned within the run and what
-grows has time to.
+Event time runs six times as fast as the clock: half an hour of it passes, in which baselines are learned and the
+roll-up of an hour turns over, so that what grows has time to.
 
 ``python -m tests.bench.bench_memory BOOTSTRAP SECONDS`` is the generator, a process of its own.
 """
@@ -25,7 +25,7 @@ from streams.clock import SystemClock
 from streams.config import Settings
 from streams.supervisor import Supervisor
 from streams.topics import TopicAdmin
-from tests.bench.player import Player, Template, templates
+from tests.bench.player import Player, Template, latest_begin_ms, templates
 from tests.bench.report import Promise
 from tests.bench.traffic import Traffic
 
@@ -33,11 +33,16 @@ MODELS: Final = 200
 """Of five scopes each."""
 FEATURES: Final = 50
 PARTITIONS: Final = 4
-RATE_PER_S: Final = 2_000.0
-SPEED: Final = 4.0
-SECONDS: Final = 160.0
+SPEED: Final = 6.0
+RATE_PER_S: Final = 500.0 * SPEED
+"""Messages a second of the clock."""
+SECONDS: Final = 300.0
+WARM_S: Final = 900.0
+"""Event time after which nothing may grow: baselines are in force, and an hour has been rolled up."""
+HOUR_ENDS_S: Final = 720.0
+"""Event time until an hour ends, after baselines have been learned."""
 BOUND_MB: Final = 400.0
-SLOPE_MB_PER_MIN: Final = 5.0
+SLOPE_MB_PER_MIN: Final = 1.0
 STAGES: Final = ("ingest", "analyse")
 SETTINGS: Final = {
     "topics": {"partitions": PARTITIONS},
@@ -61,16 +66,16 @@ class Memory:
 
     @property
     def slope_mb_per_min(self) -> float:
-        """Growth over the second half, by the minute of event time."""
-        half = len(self.at_s) // 2
-        return float(np.polyfit(self.at_s[half:], self.rss_mb[half:], 1)[0] * 60 / SPEED)
+        """Growth once it is warm, by the minute of event time."""
+        warm = [at * SPEED >= WARM_S for at in self.at_s].index(True)
+        return float(np.polyfit(self.at_s[warm:], self.rss_mb[warm:], 1)[0] * 60 / SPEED)
 
     def promises(self) -> list[Promise]:
         """What is promised of it."""
         return [
             Promise(f"memory of {self.stage}, peak", self.peak_mb, BOUND_MB, at_most=True, unit="MB"),
             Promise(
-                f"growth of {self.stage}, second half", self.slope_mb_per_min, SLOPE_MB_PER_MIN, at_most=True,
+                f"growth of {self.stage}, once warm", self.slope_mb_per_min, SLOPE_MB_PER_MIN, at_most=True,
                 unit="MB per minute of event time",
             ),
         ]  # fmt: skip
@@ -120,7 +125,9 @@ def generate(bootstrap: str, seconds: float) -> None:
         place += due
         return chosen
 
-    Player(bootstrap, PARTITIONS, RATE_PER_S, SPEED).play("predictions", seconds, choose)
+    hour_ms, early_ms = 3_600_000, HOUR_ENDS_S * 1000
+    begin_ms = (latest_begin_ms(seconds, SPEED) + early_ms) // hour_ms * hour_ms - early_ms
+    Player(bootstrap, PARTITIONS, RATE_PER_S, SPEED, begin_ms).play("predictions", seconds, choose)
 
 
 if __name__ == "__main__":

@@ -38,12 +38,16 @@ class Player:
         Messages a second of the clock.
     speed
         How fast event time runs.
+    begin_ms
+        Event time of the first message; by default such that it meets the clock at the end, which is the latest there
+        may be.
     """
 
     bootstrap: str
     partitions: int
     rate_per_s: float
     speed: float = 1.0
+    begin_ms: float | None = None
     worst_behind_s: float = 0.0
     sent: int = 0
 
@@ -63,8 +67,11 @@ class Player:
         producer = Producer(
             {"bootstrap.servers": self.bootstrap, "compression.type": "lz4", "linger.ms": 5, "log_level": 3}
         )
-        # Event time ahead of the clock would be refused: it starts so far back that it meets the clock at the end.
-        began_s, began_ms = time.monotonic(), (time.time() - seconds * (self.speed - 1)) * 1000
+        # Event time ahead of the clock would be refused.
+        began_s, began_ms = (
+            time.monotonic(),
+            latest_begin_ms(seconds, self.speed) if self.begin_ms is None else self.begin_ms,
+        )
         for slot, at_s in _slots(began_s, seconds):
             self.worst_behind_s = max(self.worst_behind_s, time.monotonic() - began_s - at_s)
             due = int((at_s + _SLOT_S) * self.rate_per_s) - self.sent
@@ -78,6 +85,11 @@ class Player:
                 beside(producer, at_s, ts_ms)
             producer.poll(0)
         producer.flush(30)
+
+
+def latest_begin_ms(seconds: float, speed: float) -> float:
+    """Event time of the first message, for that of the last to meet the clock."""
+    return (time.time() - seconds * (speed - 1)) * 1000
 
 
 def _slots(began_s: float, seconds: float) -> Iterator[tuple[int, float]]:

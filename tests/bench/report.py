@@ -79,7 +79,7 @@ def timeliness_table(found: Timeliness) -> Table:
 def memory_table(found: Sequence[Memory]) -> Table:
     """Peaks and growth."""
     table = _table(
-        "resident memory, MB", "worker", "peak", "at the end", "growth in the second half, MB per minute of event time"
+        "resident memory, MB", "worker", "peak", "at the end", "growth once warm, MB per minute of event time"
     )
     for memory in found:
         last, slope = memory.rss_mb[-1], memory.slope_mb_per_min
