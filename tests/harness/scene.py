@@ -78,17 +78,9 @@ class Scene:
         """Wait until a worker has ended, by what it was armed with."""
         wait_for(f"{worker.name} has ended", lambda: not worker.alive, _PATIENCE_S)
 
-    def wait_held(self, *, everybody: bool = True) -> None:
-        """Wait until every stage is held by somebody, and ``everybody`` holds something."""
-
-        def held() -> list[set[str]]:
-            self.installation.check_alive()
-            return [worker.held() for worker in self.installation.workers.values()]
-
-        def enough(found: list[set[str]]) -> bool:
-            return set().union(*found) == set(STAGES) and (all(found) or not everybody)
-
-        wait_for("every stage is held", held, READY_S, until=enough)
+    def wait_held(self) -> None:
+        """Wait until every stage is held by somebody, and everybody holds something."""
+        wait_held(self.installation)
 
     def add(self, name: str) -> Worker:
         """Another worker, not started yet; see :func:`stages_of` for what its name says."""
@@ -107,7 +99,7 @@ class Scene:
     def finish(self) -> None:
         """Wait for the end of the traffic, hold everything against the raw topic, stop all workers in good order."""
         self.playing.wait(300)
-        self.wait_held(everybody=False)
+        wait_held(self.installation, everybody=False)
         verified = f"{self.verifier.check()}; {self.monitor.check()}"
         for name, stage, since_ms in self._restarts:
             recovered = recovery_s(self.installation, stage, since_ms)
@@ -149,7 +141,7 @@ def scene(
         traffic.send_opening(installation.producer(), topic)
         for name, start in workers.items():
             start(installation.add(*stages_of(name), name=name))
-        installation.wait_ready()
+        wait_held(installation)
         with (
             Monitor(installation, with_state=with_state) as monitor,
             Playing(traffic, installation.producer(), topic, WALL_S) as playing,
@@ -166,6 +158,19 @@ def stages_of(name: str) -> tuple[str, ...]:
     if words.startswith("not-"):
         return tuple(stage for stage in STAGES if stage not in words.removeprefix("not-").split("+"))
     return tuple(words.split("+"))
+
+
+def wait_held(installation: Installation, *, everybody: bool = True) -> None:
+    """Wait until every stage is held by somebody, and ``everybody`` holds something."""
+
+    def held() -> list[set[str]]:
+        installation.check_alive()
+        return [worker.held() for worker in installation.workers.values()]
+
+    def enough(found: list[set[str]]) -> bool:
+        return set().union(*found) == set(STAGES) and (all(found) or not everybody)
+
+    wait_for("every stage is held", held, READY_S, until=enough)
 
 
 def plainly(worker: Worker) -> None:
