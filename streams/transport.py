@@ -14,7 +14,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from collections.abc import Set as AbstractSet
-from functools import partial
 from typing import Any, TypeVar, cast
 
 import faust
@@ -76,8 +75,7 @@ class BatchThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         settings = self.settings
-        # For all consumers of the process: the client has no other place for it, and they share their settings.
-        client_fetcher.MemoryRecords = partial(BoundedRecords, max_bytes=settings.max_batch_bytes)
+        client_fetcher.MemoryRecords = BoundedRecords.within(settings.max_batch_bytes)
         return AIOKafkaConsumer(
             bootstrap_servers=settings.bootstrap_servers,
             group_id=settings.group_id,

@@ -109,7 +109,7 @@ def _known(settings: "Settings") -> "list[Baseline]":
     reader = CompactedReader(client_config(kafka), kafka.topic(TopicName.BASELINES), None, kafka.request_timeout_s)
     feed = BaselineFeed(reader)
     try:
-        return list(asyncio.run(feed.start()))
+        return list(asyncio.run(feed.read_all()))
     finally:
         feed.close()
 

@@ -102,6 +102,26 @@ def test_the_adapters_take_from_river_and_pyod_what_was_looked_at_and_nothing_el
     assert taken == ADAPTED
 
 
+# Where clients are given addresses and credentials; a broker of one's own, on this machine, has none.
+CONNECTING = {"streams/connections.py", "streams/producer.py", "deploy/local/kafka.py"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_clients_are_configured_in_one_place(path: Path) -> None:
+    """A client that is made elsewhere would come without credentials, and be noticed only where brokers demand them."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    keys = [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Dict)
+        and any(isinstance(key, ast.Constant) and key.value == "bootstrap.servers" for key in node.keys)
+    ]
+    assert keys == [] or name_of(path) in CONNECTING
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and dotted(node.func) == "Producer" and name_of(path).startswith("streams/"):
+            assert "security" in {word.arg for word in node.keywords}, f"line {node.lineno}"
+
+
 SQL = ("SELECT ", "INSERT ", "ALTER ", "DELETE ", "CREATE ", "DROP ")
 # Queries that are shown to people; every text in them goes through `literal`.
 SHOWN = {"streams/alert/evidence.py", "streams/cli/prompt.py"}
