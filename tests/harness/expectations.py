@@ -9,7 +9,7 @@ from tests.harness.installation import Installation
 from tests.harness.oracle import Edges, Oracle, check_categories, check_numerics, check_volumes, wait_shown
 from tests.harness.waiting import wait_for
 
-SHOWN_S: Final = 90.0
+SHOWN_S: Final = 240.0
 
 
 def check_everything(
