@@ -142,7 +142,7 @@ class KafkaCluster:
 
     @contextmanager
     def network(self, losing: bytes = b"") -> Iterator["Network"]:
-        """The proxies, for as long as the block lasts; the answers they lose are to messages for the topic ``losing``."""
+        """The proxies, while the block lasts; what answers they lose are to messages for the topic ``losing``."""
         with ExitStack() as stack:
             places = zip(self._listeners, self._proxies, strict=True)
             yield Network(

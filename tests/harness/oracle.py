@@ -125,6 +125,8 @@ class Oracle:
                 own = ascending[mask & (level.code[ascending] >= 0)]
                 for size_s in self.sizes_s:
                     kept = own[self._closed(self.traffic.ts_ms[own], size_s)]
+                    if not len(kept):
+                        continue
                     window = self.traffic.ts_ms[kept] // (size_s * 1000)
                     group = level.code[kept] * _PLACES + window
                     order = np.argsort(_ranks(group), kind="stable")
