@@ -127,6 +127,8 @@ class Oracle:
                     kept = own[self._closed(self.traffic.ts_ms[own], size_s)]
                     if not len(kept):
                         continue
+                    if not len(kept):
+                        continue
                     window = self.traffic.ts_ms[kept] // (size_s * 1000)
                     group = level.code[kept] * _PLACES + window
                     order = np.argsort(_ranks(group), kind="stable")
