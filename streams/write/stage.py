@@ -152,7 +152,7 @@ class WriteStage:
 
     @property
     def insert_age_s(self) -> float | None:
-        """Seconds since the last insert, or since the oldest row came that waits if that was later; None: none waits."""
+        """Seconds since the last insert, or since the oldest waiting row came if that was later; None: none waits."""
         waiting = [load.since_s for load in (self._sent, self._open) if load is not None]
         return self._clock.monotonic_s() - max(min(waiting), self._inserted_s) if waiting else None
 
