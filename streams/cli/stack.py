@@ -141,6 +141,9 @@ def _choose(settings: Settings, folder: Path, *, fresh: bool) -> tuple["LocalKaf
             raise UnavailableError(
                 "No Kafka broker answers.", address, "Start it, or leave 'kafka.bootstrap_servers' out for a local one."
             )
+        if settings.kafka.encrypted or settings.kafka.logs_in:
+            todo = "Correct 'kafka.bootstrap_servers', or leave 'kafka.security_protocol' out for a local one."
+            raise UnavailableError("No Kafka broker answers, and a local one knows no users and no TLS.", address, todo)
         kafka = LocalKafka(folder / "kafka", int(address.rpartition(":")[2]))
     if not _clickhouse_answers(settings.clickhouse):
         if url != default.clickhouse.url:

@@ -21,9 +21,9 @@ from tests.harness.traffic import MODELS, Slowdown, Traffic, a_while_ago
 from tests.harness.waiting import wait_for
 from tests.harness.workers import Worker
 
-EVENTS = 30_000
-SPAN_MS = 1_200_000
-SLOWDOWN = Slowdown(model=2, after_ms=600_000)
+EVENTS = 20_000
+SPAN_MS = 900_000
+SLOWDOWN = Slowdown(model=2, after_ms=450_000)
 TOLD_S = 60.0
 
 

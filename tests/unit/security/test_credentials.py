@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from streams.cli import stack
 from streams.cli.app import run
 from streams.cli.context import err, out
 from streams.config import Settings, load_settings
@@ -21,7 +22,7 @@ from streams.connections import (
     database_tls,
     reader_config,
 )
-from streams.errors import ConfigError
+from streams.errors import ConfigError, UnavailableError
 from streams.logs import configure_logging
 from streams.wire import TransportSettings
 from tests.harness.certificates import Authority
@@ -255,3 +256,11 @@ def test_requests_with_passwords_are_not_logged_however_much_is() -> None:
 
 def test_the_pages_are_on_this_machine_alone_by_default() -> None:
     assert Settings().web.host == "127.0.0.1"
+
+
+def test_no_local_broker_stands_in_for_one_that_demands_a_log_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stack, "_kafka_answers", lambda _: False)
+    with pytest.raises(UnavailableError, match="knows no users and no TLS"):
+        stack._choose(settings(kafka=LOGIN), tmp_path, fresh=False)
