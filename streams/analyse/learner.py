@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors import baseline as building
 from schemas.baselines import CELLS, Baseline
@@ -15,6 +16,8 @@ from streams.analyse.registry import Registry
 from streams.analyse.window import Rollup, Window
 from streams.windows import cells as cell
 from streams.windows.sums import Folded
+
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +79,7 @@ class Learner:
                 gathered = self._gathered[scope] = Rollup(
                     window.family, window.start_ms, window.size_ms, self._categories
                 )
-            part = _only(window, scope, folded[scope], registry, self._categories)
-            gathered.merge(part)
-            gathered.take_samples(part)
+            gathered.merge_scope(window, scope, folded[scope], registry.series_of(scope))
             self._panes[scope] = self._panes.get(scope, 0) + 1
             gathered.limit_samples(self._rules.max_rows)
             if self._panes[scope] >= self._rules.panes and gathered.rows[scope] >= self._rules.rows:
@@ -167,26 +168,22 @@ def _is_exact(folded: Folded, whole: int, layout: str, registry: Registry, refer
 def _by_scope(folded: Folded, registry: Registry, scopes: list[int]) -> dict[int, Folded]:
     """Cut folded sums up by scope, for the scopes that are wanted."""
     scope_of = registry.scope_of
-    wanted = np.isin(scope_of, scopes)
-    part = folded.only(wanted)
-    owner, cell_owner = scope_of[part.ids], scope_of[cell.series_of(part.keys)]
+    wanted = np.sort(np.array(scopes, np.int64))
+    part = folded.only(np.isin(scope_of, wanted))
+    rows, row_ends = _runs(scope_of[part.ids], wanted)
+    cells, cell_ends = _runs(scope_of[cell.series_of(part.keys)], wanted)
     return {
-        scope: Folded(part.ids[own], part.stats[own], part.keys[cells], part.counts[cells])
-        for scope in scopes
-        for own, cells in ((owner == scope, cell_owner == scope),)
+        scope: Folded(part.ids[own], part.stats[own], part.keys[of], part.counts[of])
+        for scope, own, of in zip(
+            wanted.tolist(), np.split(rows, row_ends[:-1]), np.split(cells, cell_ends[:-1]), strict=True
+        )
     }
 
 
-def _only(window: Window, scope: int, folded: Folded, registry: Registry, categories: int) -> Rollup:
-    """The share of one scope in a window."""
-    part = Rollup(window.family, window.start_ms, window.size_ms, categories)
-    part.rows[scope], part.late[scope] = window.rows[scope], window.late[scope]
-    part.add_folded(folded)
-    for series in registry.series_of(scope):
-        part.texts.add_all(series, window.texts.get(series).items())
-        part.counters.add_all(series, window.counters.get(series).items())
-    part.take_sample_of(window, scope)
-    return part
+def _runs(owner: Ints, wanted: Ints) -> tuple[Ints, Ints]:
+    """Places in the order of their owners, and where each owner's run ends: int64[n] and int64[len(wanted)]."""
+    order = np.argsort(owner, kind="stable")
+    return order, np.searchsorted(owner[order], wanted, side="right")
 
 
 def _histograms(folded: Folded, registry: Registry) -> tuple[dict[str, Any], set[str]]:

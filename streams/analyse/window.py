@@ -1,5 +1,6 @@
 """A window of all scopes of one family: panes added up, and windows added up to longer ones."""
 
+from collections.abc import Iterable
 from typing import Any, Final, Self
 
 import numpy as np
@@ -131,12 +132,14 @@ class Rollup(Window):
         for scope, samples in other.samples.items():
             self.samples.setdefault(scope, []).extend(samples)
 
-    def add_folded(self, folded: Folded) -> None:
-        """Add numeric sums alone."""
+    def merge_scope(self, other: Window, scope: int, folded: Folded, series: Iterable[int]) -> None:
+        """Add what another window has of one scope: its numeric sums are ``folded``, its samples come along."""
+        self.rows[scope] = self.rows.get(scope, 0) + other.rows[scope]
+        self.late[scope] = self.late.get(scope, 0) + other.late[scope]
+        for number in series:
+            self.texts.add_all(number, other.texts.get(number).items())
+            self.counters.add_all(number, other.counters.get(number).items())
         self._sums.merge(folded)
-
-    def take_sample_of(self, other: Window, scope: int) -> None:
-        """Take over the sample of one scope of another window."""
         if scope in other.samples:
             self.samples.setdefault(scope, []).extend(other.samples[scope])
 

@@ -6,7 +6,7 @@ as narrow as what they hold allows.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Whole = NDArray[np.integer]
+Number = TypeVar("Number", bound=np.number[Any])
 
 _WIDTHS: Final = (np.uint16, np.uint32, np.int64)
 _KEYS: Final = (np.uint32, np.int64)
@@ -56,12 +57,14 @@ class RollupSums:
     def fold(self) -> Folded:
         """Everything added so far, each series and each cell once; valid until the next merge."""
         self._insert_waiting()
+        if not len(self._binned):
+            return Folded(self._ids, self._stats, self._keys.astype(np.int64), self._counts.astype(np.int64))
         row, code = np.nonzero(self._binned)
         keys = cell.encode(self._binned_ids[row], code, binned=True)
         counts = self._binned[row, code].astype(np.int64)
         if len(self._keys):
             place = np.searchsorted(keys, self._keys.astype(np.int64))
-            keys, counts = np.insert(keys, place, self._keys), np.insert(counts, place, self._counts)
+            keys, counts = _inserted(keys, place, self._keys), _inserted(counts, place, self._counts)
         return Folded(self._ids, self._stats, keys, counts)
 
     def to_parts(self) -> dict[str, Any]:
@@ -93,8 +96,11 @@ class RollupSums:
     def _merge_stats(self, ids: Ints, stats: Floats) -> None:
         at, new = _missing(self._ids, ids)
         if len(new):
-            self._ids = np.insert(self._ids, at, new)
-            self._stats = np.insert(self._stats, at, np.array(moments.EMPTY), axis=0)
+            if not len(self._ids):
+                self._ids, self._stats = ids.copy(), stats.copy()
+                return
+            self._ids = _inserted(self._ids, at, new)
+            self._stats = _inserted(self._stats, at, np.array(moments.EMPTY))
         place, every = np.searchsorted(self._ids, ids), np.arange(len(ids))
         both = np.concatenate((self._stats[place], stats))
         self._stats[place] = moments.merge_groups(both, np.concatenate((every, every)), len(ids))
@@ -103,8 +109,8 @@ class RollupSums:
         series = cell.series_of(keys)
         at, new = _missing(self._binned_ids, series[np.flatnonzero(np.diff(series, prepend=-1))])
         if len(new):
-            self._binned_ids = np.insert(self._binned_ids, at, new)
-            self._binned = np.insert(self._binned, at, 0, axis=0)
+            self._binned_ids = _inserted(self._binned_ids, at, new)
+            self._binned = _inserted(self._binned, at, 0)
         row, code = np.searchsorted(self._binned_ids, series), cell.bins_of(keys)
         total = self._binned[row, code] + counts
         self._binned = _wide_enough(self._binned, total, _WIDTHS)
@@ -138,8 +144,8 @@ class RollupSums:
         self._counts[place[known]] = counts[known]
         if not known.all():
             new = ~known
-            self._keys = np.insert(self._keys, place[new], keys[new])
-            self._counts = np.insert(self._counts, place[new], counts[new])
+            self._keys = _inserted(self._keys, place[new], keys[new])
+            self._counts = _inserted(self._counts, place[new], counts[new])
 
 
 def _missing(known: Ints, ids: Ints) -> tuple[Ints, Ints]:
@@ -149,6 +155,15 @@ def _missing(known: Ints, ids: Ints) -> tuple[Ints, Ints]:
     inside = place < len(known)
     lacking[inside] = known[place[inside]] != ids[inside]
     return place[lacking], ids[lacking]
+
+
+def _inserted(array: NDArray[Number], at: Ints, rows: NDArray[Any] | int) -> NDArray[Number]:
+    """The array with ``rows`` inserted before the places ``at``, ascending: ``np.insert`` takes three times as long."""
+    grown = np.empty((len(array) + len(at), *array.shape[1:]), array.dtype)
+    old, new = np.ones(len(grown), np.bool_), at + np.arange(len(at))
+    old[new] = False
+    grown[old], grown[new] = array, rows
+    return grown
 
 
 def _wide_enough(array: Whole, values: Whole, widths: Sequence[type[np.integer]]) -> Whole:
