@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import sys
+from collections.abc import Callable
 from typing import Final
 
 _COLLECT_AFTER: Final = (50_000, 20, 20)
@@ -23,9 +24,19 @@ def settle() -> None:
     """
     gc.freeze()
     gc.set_threshold(*_COLLECT_AFTER)
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
+    if mallopt := _glibc("mallopt"):
         mallopt(_M_ARENA_MAX, _ARENAS)
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+
+
+def give_back() -> None:
+    """Give what is free between blocks in use back to the system: after a window of an hour, that is a lot.
+
+    Takes milliseconds. Elsewhere than on glibc nothing is done.
+    """
+    if trim := _glibc("malloc_trim"):
+        trim(0)
+
+
+def _glibc(name: str) -> Callable[..., int] | None:
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None

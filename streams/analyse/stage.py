@@ -19,6 +19,7 @@ from streams.analyse.partition import AnalysePartition, Output
 from streams.analyse.rows import baseline_rows
 from streams.baselines import BaselineFeed, topic_key
 from streams.clock import Clock
+from streams.memory import give_back
 from streams.metrics import Metrics
 from streams.stage import Batch, Position, TopicPartition
 from streams.state import Sender, StateStore
@@ -205,6 +206,8 @@ class AnalyseStage:
         part.committable = Position(offset, f"{_FORMAT}{part.saved_offset}")
         part.saved_s = self._clock.monotonic_s()
         self._metrics.snapshot_taken(tp.partition, len(raw), part.saved_s - began)
+        del raw
+        give_back()
 
     async def _drain(self) -> None:
         await self._producer.barrier()
