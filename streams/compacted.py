@@ -62,6 +62,7 @@ class CompactedReader:
                 "auto.offset.reset": "earliest",
                 "isolation.level": "read_committed",
                 "fetch.message.max.bytes": 16 << 20,
+                "queued.max.messages.kbytes": 16 << 10,
                 "log_level": 3,
             }
         )
