@@ -125,7 +125,7 @@ class GroupAdmin:
         found = self._ask(answers[group]).topic_partitions
         return {place.partition: place.offset for place in found if place.offset >= 0}
 
-    def _ask(self, answer: "Future[_T]") -> _T:
+    def _ask(self, answer: Future[_T]) -> _T:
         try:
             return answer.result(self._timeout_s)
         except (KafkaException, TimeoutError) as error:
