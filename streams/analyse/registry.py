@@ -1,5 +1,6 @@
 """Numbers for scopes and series: small integers that index the columns of windows, references and detectors."""
 
+from sys import intern
 from typing import Any, Final, Self
 
 import numpy as np
@@ -29,8 +30,7 @@ class Registry:
         self.scopes: list[Scope | None] = []
         self.names: list[str] = []
         self._id: dict[Scope, int] = {}
-        self._series: dict[tuple[int, str], int] = {}
-        self._of_scope: list[list[int]] = []
+        self._of_scope: list[dict[str, int]] = []
         self._scope_of = np.empty(0, np.int64)
         self._free_scopes: list[int] = []
         self._free_series: list[int] = []
@@ -48,7 +48,7 @@ class Registry:
 
     def series_of(self, scope: int) -> list[int]:
         """The numbers of a scope's series."""
-        return self._of_scope[scope]
+        return list(self._of_scope[scope].values())
 
     def known(self) -> list[tuple[int, Scope]]:
         """(number, scope) of all scopes there are."""
@@ -72,7 +72,7 @@ class Registry:
         else:
             number = len(self.scopes)
             self.scopes.append(scope)
-            self._of_scope.append([])
+            self._of_scope.append({})
         self._id[scope] = number
         return number
 
@@ -87,7 +87,8 @@ class Registry:
 
     def id(self, scope: int, name: str) -> int:
         """The number of one series."""
-        number = self._series.get((scope, name))
+        known = self._of_scope[scope]
+        number = known.get(name)
         if number is None:
             if self._free_series:
                 number = self._free_series.pop()
@@ -96,9 +97,8 @@ class Registry:
                 number = len(self.names)
                 self.names.append(name)
                 self._reserve(number + 1)
-            self._series[scope, name] = number
+            known[name] = number
             self._scope_of[number] = scope
-            self._of_scope[scope].append(number)
         return number
 
     def drop(self, scope: int) -> Ints:
@@ -106,12 +106,10 @@ class Registry:
         gone = self.scopes[scope]
         if gone is None:
             return np.empty(0, np.int64)
-        freed = self._of_scope[scope]
-        for number in freed:
-            del self._series[scope, self.names[number]]
-            self._scope_of[number] = _NONE
+        freed = self.series_of(scope)
+        self._scope_of[freed] = _NONE
         self._free_series.extend(freed)
-        self._of_scope[scope] = []
+        self._of_scope[scope] = {}
         del self._id[gone]
         self.scopes[scope] = None
         self._free_scopes.append(scope)
@@ -135,13 +133,12 @@ class Registry:
         registry = cls(scopes)
         registry.scopes = [Scope(Family(s[0]), *s[1:]) if s else None for s in parts["scopes"]]
         registry._id = {scope: number for number, scope in registry.known()}
-        registry._of_scope = [[] for _ in registry.scopes]
-        registry.names = list(parts["names"])
+        registry._of_scope = [{} for _ in registry.scopes]
+        registry.names = [intern(name) for name in parts["names"]]
         registry._scope_of = np.array(parts["scope_of"], np.int64)
         for number, scope in enumerate(parts["scope_of"]):
             if scope != _NONE:
-                registry._series[scope, registry.names[number]] = number
-                registry._of_scope[scope].append(number)
+                registry._of_scope[scope][registry.names[number]] = number
         registry._free_scopes = list(parts["free_scopes"])
         registry._free_series = list(parts["free_series"])
         registry.capped = int(parts["capped"])
