@@ -8,7 +8,7 @@ and says the same about what follows.
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 import numpy as np
@@ -329,12 +329,7 @@ class AnalysePartition:
         msgspec.ValidationError
             If the snapshot is of another version.
         """
-        parts = msgspec.msgpack.decode(raw, strict=False)
-        if parts.get("version") not in _READABLE:
-            raise msgspec.ValidationError(
-                f"snapshot of version {parts.get('version')}, this reader knows {', '.join(map(str, _READABLE))}: "
-                "finish the upgrade, or empty the state topic to begin without state"
-            )
+        parts = _decode(raw)
         rules = self._rules
         self.offset = parts["offset"]
         self.registry = Registry.from_parts(parts["registry"], rules.scopes)
@@ -346,3 +341,13 @@ class AnalysePartition:
         self._ages.load_parts(parts["ages"])
         self._bench.load_parts(parts["bench"])
         return self._baselining.load_parts(parts["baselines"], baselines)
+
+
+def _decode(raw: bytes) -> dict[str, Any]:
+    parts: dict[str, Any] = msgspec.msgpack.decode(raw, strict=False)
+    if parts.get("version") not in _READABLE:
+        raise msgspec.ValidationError(
+            f"snapshot of version {parts.get('version')}, this reader knows {', '.join(map(str, _READABLE))}: "
+            "finish the upgrade, or empty the state topic to begin without state"
+        )
+    return parts
