@@ -147,7 +147,11 @@ def _faust(bootstrap: str, prefix: str, meter: Meter, run: str, *, durable: bool
         decision: str
         features: dict[str, float]
 
-    app = stock.App(f"stock-{run}", broker=f"kafka://{bootstrap}", web_enabled=False, topic_disable_leader=True)
+    name = f"stock-{run}"
+    # Faust makes this folder even when nothing is kept in it.
+    app = stock.App(
+        name, broker=f"kafka://{bootstrap}", web_enabled=False, topic_disable_leader=True, datadir=f".cache/{name}"
+    )
     topic = app.topic(prefix + "predictions", value_type=Prediction)
     kept: Any = app.Table(f"latency-{run}", default=int, partitions=PARTITIONS) if durable else collections.Counter()
 
