@@ -37,7 +37,7 @@ class StageStatus(msgspec.Struct, frozen=True):
     """The numbers of one stage, as of now.
 
     Ages are seconds since the event; ``None`` says that there is nothing to judge: no commit or insert was due, or all
-    partitions are idle.
+    partitions are idle. A ``spare`` is in its group, which has no partition for it.
     """
 
     stage: str
@@ -48,6 +48,7 @@ class StageStatus(msgspec.Struct, frozen=True):
     commit_age_s: float | None = None
     insert_age_s: float | None = None
     broker_wait_s: float | None = None
+    spare: bool = False
 
 
 def judge(stages: tuple[StageStatus, ...], limits: HealthSettings) -> Health:
@@ -70,13 +71,19 @@ def _aliveness(stage: StageStatus, limits: HealthSettings) -> Check:
 
 def _readiness(stage: StageStatus, limits: HealthSettings) -> tuple[Check, ...]:
     return (
-        Check(f"{stage.stage}.assigned", stage.assigned_partitions > 0, f"{stage.assigned_partitions} partitions"),
+        _assignment(stage),
         _at_most(stage, "lag_events", stage.lag_events, limits.lag_events),
         _at_most(stage, "watermark_delay_s", stage.watermark_delay_s, limits.watermark_delay_s),
         _at_most(stage, "commit_age_s", stage.commit_age_s, limits.commit_age_s),
         _at_most(stage, "insert_age_s", stage.insert_age_s, limits.insert_age_s),
         _at_most(stage, "broker_wait_s", stage.broker_wait_s, limits.broker_wait_s),
     )
+
+
+def _assignment(stage: StageStatus) -> Check:
+    # A roll-out that waits for every worker must not wait for one that others leave nothing to do.
+    words = "a spare: others hold all partitions" if stage.spare else f"{stage.assigned_partitions} partitions"
+    return Check(f"{stage.stage}.assigned", stage.assigned_partitions > 0 or stage.spare, words)
 
 
 def _at_most(stage: StageStatus, name: str, value: float | None, limit: float) -> Check:

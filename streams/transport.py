@@ -278,6 +278,12 @@ class BatchConsumer(driver.Consumer):
         # A task of its own: it is cancelled when the group rebalances again, and Faust's recovery would die of that.
         await asyncio.wait({asyncio.ensure_future(self.delivery.assign(partitions, self.app.consumer_generation_id))})
 
+    async def on_partitions_assigned(self, assigned: set[Any], generation_id: int = 0) -> None:
+        """Note that there are none: Faust takes nothing over then, and asks nobody."""
+        await super().on_partitions_assigned(assigned, generation_id)
+        if not (assigned or self.delivery.closed):
+            self.delivery.state = State.SPARE
+
     async def on_partitions_revoked(self, revoked: set[Any]) -> None:
         """Let the stage flush and commit before Faust forgets what it holds."""
         await self.delivery.revoke()
@@ -371,21 +377,14 @@ class StageApp(faust.App):
 
 
 def build_app(stage: Stage, *, settings: TransportSettings, clock: Clock | None = None) -> StageApp:
-    """Make the Faust app that runs `stage`: one agent, one event for each batch.
+    """Make the Faust app that runs `stage`: one agent, one event for each batch. :mod:`streams.runner` runs it.
 
     Parameters
     ----------
-    stage
-        What to run.
-    settings
-        How it reads and commits.
+    stage, settings
+        What to run, and how it reads and commits.
     clock
         The machine's, unless a test brings another.
-
-    Returns
-    -------
-    StageApp
-        To be given to :func:`~streams.runner.run_apps` or :func:`~streams.runner.serve`.
     """
     app = StageApp(stage, settings, clock or SystemClock())
     deliver = app.delivery.deliver

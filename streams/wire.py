@@ -148,6 +148,8 @@ class State(enum.StrEnum):
     WAITING_FOR_TOPICS = "waiting for topics"
     WAITING_FOR_PARTITIONS = "waiting for partitions"
     RUNNING = "running"
+    SPARE = "spare"
+    """In the group, which has more members than partitions."""
     FAILED = "failed"
     STOPPED = "stopped"
 

@@ -30,7 +30,7 @@ from streams.state import KafkaStateStore
 from streams.supervisor import STAGES
 from streams.transport import StageApp, build_app
 from streams.waits import Waits
-from streams.wire import TransportSettings
+from streams.wire import State, TransportSettings
 
 if TYPE_CHECKING:
     from streams.write.load import Rejected
@@ -237,6 +237,7 @@ def _status(app: StageApp, now_s: float, parts: _Parts) -> StageStatus:
         stage=app.stage.name,
         tick_age_s=now_s - progress.tick_s,
         assigned_partitions=len(app.delivery.held),
+        spare=app.delivery.state is State.SPARE,
         lag_events=lag,
         # Where nothing waits to be read, event time stands still because nobody sends, or because the past is played.
         watermark_delay_s=parts.metrics.worst_watermark_delay_s(app.stage.name) if lag else None,

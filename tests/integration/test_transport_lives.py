@@ -14,6 +14,7 @@ from confluent_kafka import Producer
 
 from deploy.local.kafka import LocalKafka
 from streams.stage import Position, TopicPartition
+from streams.wire import State
 from tests.integration.transport_support import PATIENCE_S, Broker, Life, Recorder, Worker, check_order, until
 
 
@@ -147,6 +148,29 @@ class Restless(Recorder):
     async def revoked(self, partitions: AbstractSet[TopicPartition]) -> None:
         await asyncio.sleep(self._dice.random() * 0.2)
         await super().revoked(partitions)
+
+
+async def test_a_worker_without_a_partition_is_a_spare_until_one_is_free(broker: Broker) -> None:
+    broker.create(partitions=1)
+    names = ("first", "second")
+    stages = [broker.recorder(name) for name in names]
+    first = broker.run(stages[0])
+    await until(lambda: first.apps[0].delivery.state is State.RUNNING, first)
+    second = broker.run(stages[1])
+    lives = [first, second]
+
+    def states() -> set[State]:
+        return {life.apps[0].delivery.state for life in lives}
+
+    await until(lambda: states() == {State.RUNNING, State.SPARE}, *lives)
+    (holder,) = (life for life in lives if life.apps[0].delivery.state is State.RUNNING)
+    (spare,) = (life for life in lives if life is not holder)
+    assert await holder.end() == 0
+    await until(lambda: spare.apps[0].delivery.state is State.RUNNING, spare)
+    broker.send(10)
+    heir = stages[lives.index(spare)]
+    await until(lambda: len(heir.seen) == 10, spare)
+    assert await spare.end() == 0
 
 
 @pytest.mark.slow

@@ -172,6 +172,9 @@ class TestHealth:
     def test_without_partitions_it_is_not_ready(self) -> None:
         assert self.failed(assigned_partitions=0) == ([], ["ingest.assigned"])
 
+    def test_a_spare_is_ready(self) -> None:
+        assert self.failed(assigned_partitions=0, spare=True) == ([], [])
+
     def test_what_is_not_due_is_not_judged(self) -> None:
         assert self.failed(watermark_delay_s=None, commit_age_s=None, insert_age_s=None) == ([], [])
 

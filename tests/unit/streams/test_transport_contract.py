@@ -50,6 +50,11 @@ REPLACED: list[tuple[Callable[..., Any], str, str]] = [
         "BatchConsumer.on_partitions_revoked gives up first, then calls this",
         "652177e770ee66d6",
     ),
+    (
+        stock.Consumer.on_partitions_assigned,
+        "BatchConsumer.on_partitions_assigned calls it first; it is called with nothing too",
+        "c07feb1175f7dcf1",
+    ),
     (stock.Consumer.on_buffer_full, "BatchConsumer.on_buffer_full must keep partitions active", "edcee17978c41d8d"),
     (stock.Consumer.on_buffer_drop, "BatchConsumer.on_buffer_drop has nothing to bring back", "c5f80b096c715169"),
     (
@@ -214,8 +219,8 @@ def test_the_versions_are_the_ones_that_were_read() -> None:
                 transport.BatchConsumer,
                 driver.Consumer,
                 (
-                    "getmany _drain_messages ack commit perform_seek on_partitions_revoked close "
-                    "on_buffer_full on_buffer_drop _to_message _new_consumer_thread"
+                    "getmany _drain_messages ack commit perform_seek on_partitions_assigned on_partitions_revoked "
+                    "close on_buffer_full on_buffer_drop _to_message _new_consumer_thread"
                 ),
             ),
             (
@@ -239,7 +244,14 @@ def test_nothing_of_ours_hides_something_of_theirs_by_accident() -> None:
     meant = {
         transport.BatchThread: {"__post_init__", "_create_worker_consumer", "on_partitions_revoked", "stop", "Worker"},
         transport.BatchConsumer: {"getmany", "_drain_messages", "ack", "commit", "perform_seek", "close", "__init__"}
-        | {"on_partitions_revoked", "on_buffer_full", "on_buffer_drop", "_to_message", "_new_consumer_thread"},
+        | {
+            "on_partitions_assigned",
+            "on_partitions_revoked",
+            "on_buffer_full",
+            "on_buffer_drop",
+            "_to_message",
+            "_new_consumer_thread",
+        },
         transport.StageApp: {"BootStrategy", "__init__", "_new_transport", "on_first_start", "on_stop"},
     }
     always = {
