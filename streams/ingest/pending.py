@@ -13,7 +13,9 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Item = TypeVar("Item", bound=np.generic)
 
-_TEXT_BYTES: Final = 12
+_PAIR_BYTES: Final = 12
+_ENTRY_BYTES: Final = 160
+"""A text in a table beside its characters: the object, its number, its place."""
 
 
 @dataclass(slots=True)
@@ -57,10 +59,12 @@ class Texts:
 
     def add(self, combination: Ints, codes: Codes, values: Sequence[str]) -> int:
         """Add a part; how many bytes it takes."""
+        known = len(self.numbers)
         to = np.array([self.numbers.setdefault(value, len(self.numbers)) for value in values], np.int32)
         self.combination.append(combination)
         self.text.append(codes if (to == np.arange(len(to))).all() else to[codes])
-        return _TEXT_BYTES * len(codes)
+        fresh = [value for value, number in zip(values, to.tolist(), strict=True) if number >= known]
+        return _PAIR_BYTES * len(codes) + _ENTRY_BYTES * len(fresh) + sum(map(len, fresh))
 
     def counts(self) -> Iterator[tuple[int, str, int]]:
         """(combination, text, count) as they first appeared: a cap keeps what came first."""
