@@ -29,6 +29,15 @@ def settle() -> None:
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
+def collect() -> None:
+    """Look for cycles now.
+
+    For after a failure that is waited out: tracebacks are cycles, and hold what was at work when it happened. As
+    cycles are looked for so rarely, failures in a row would pile that up.
+    """
+    gc.collect()
+
+
 def give_back() -> None:
     """Give what is free between blocks in use back to the system: after a window of an hour, that is a lot.
 

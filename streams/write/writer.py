@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from schemas.columns import Reason as DeadReason
 from streams.clock import Clock
+from streams.memory import collect
 from streams.metrics import Metrics
 from streams.sinks.errors import ClickHouseRefusedError, ClickHouseUnavailableError, Reason
 from streams.write.load import Load, Message, Rejected, merged, token
@@ -65,6 +66,7 @@ class Writer:
                 await self._insert(table, load.tables[table])
             except ClickHouseUnavailableError as error:
                 self._metrics.insert_failed(table, error.reason)
+                collect()  # the rows of the tries before are still held by their errors
                 return error
             del load.tables[table]
         return None
