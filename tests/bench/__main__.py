@@ -1,4 +1,4 @@
-"""All benchmarks in one run: ``python -m tests.bench [throughput] [cost] [timeliness] [memory] [--json FILE]``.
+"""All benchmarks in one run, or some: ``python -m tests.bench [PART …] [--json FILE]``.
 
 Exits 1 when a promise is missed. Ratios travel between machines, seconds do not: see docs/performance.md.
 """
@@ -16,7 +16,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from deploy.local.kafka import LocalKafka
-from tests.bench import bench_cost, bench_ingest, bench_memory, bench_timeliness, report
+from tests.bench import bench_backlog, bench_cost, bench_ingest, bench_memory, bench_timeliness, report
 from tests.bench.report import Promise
 
 out: Final = Console(width=120, highlight=False)
@@ -56,11 +56,19 @@ def memory() -> Result:
     return [dataclasses.asdict(each) for each in found], promises
 
 
+def backlog() -> Result:
+    """A backlog worked off, and rows that wait for a database that is away."""
+    found = bench_backlog.measure()
+    out.print(report.backlog_table(found))
+    return dataclasses.asdict(found), found.promises()
+
+
 PARTS: Final[dict[str, Callable[[], Result]]] = {
     "throughput": throughput,
     "cost": cost,
     "timeliness": timeliness,
     "memory": memory,
+    "backlog": backlog,
 }
 
 

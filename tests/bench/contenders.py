@@ -148,6 +148,7 @@ def _faust(bootstrap: str, prefix: str, meter: Meter, run: str, *, durable: bool
         features: dict[str, float]
 
     name = f"stock-{run}"
+    Path(".cache").mkdir(exist_ok=True)
     # Faust makes this folder even when nothing is kept in it.
     app = stock.App(
         name, broker=f"kafka://{bootstrap}", web_enabled=False, topic_disable_leader=True, datadir=f".cache/{name}"

@@ -12,6 +12,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from tests.bench.bench_backlog import Backlog
     from tests.bench.bench_cost import Cost
     from tests.bench.bench_ingest import Run
     from tests.bench.bench_memory import Memory
@@ -84,6 +85,20 @@ def memory_table(found: Sequence[Memory]) -> Table:
     for memory in found:
         last, slope = memory.rss_mb[-1], memory.slope_mb_per_min
         table.add_row(memory.stage, f"{memory.peak_mb:.0f}", f"{last:.0f}", f"{slope:+.1f}")
+    return table
+
+
+def backlog_table(found: Backlog) -> Table:
+    """Rates, and memory of each worker by quarters of its time."""
+    early, late = found.rates_per_s
+    table = _table(
+        f"a backlog of {found.events:,} events: {early:,.0f} events/s in its first half, {late:,.0f} in its second",
+        "worker", "seconds", "MB in each quarter, at most",
+    )  # fmt: skip
+    for track in (*found.tracks, found.held_up):
+        quarters = ", ".join(f"{max(part):.0f}" for part in np.array_split(np.array(track.rss_mb), 4))
+        name = "write, ClickHouse away" if track is found.held_up else track.stage
+        table.add_row(name, f"{track.at_s[-1]:.0f}", quarters)
     return table
 
 
