@@ -20,6 +20,7 @@ _AWAY: Final = (
     # Of a broker that is back and does not yet know, or that is no longer the one to ask.
     KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.REPLICA_NOT_AVAILABLE,
     KafkaError.BROKER_NOT_AVAILABLE, KafkaError.NETWORK_EXCEPTION, KafkaError.REQUEST_TIMED_OUT,
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - what it has not told of yet; that there is such a topic was asked before
     KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.FENCED_LEADER_EPOCH, KafkaError.OFFSET_NOT_AVAILABLE,
 )  # fmt: skip
 _PAUSE_S: Final = 0.2

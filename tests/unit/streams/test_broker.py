@@ -39,6 +39,7 @@ def failing(times: int, code: int) -> Callable[[float], str]:
         KafkaError._TIMED_OUT,
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError._UNKNOWN_PARTITION,
     ],
 )
 def test_a_broker_that_restarts_is_asked_again(code: int) -> None:
