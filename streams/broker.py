@@ -15,13 +15,16 @@ from streams.waits import Waits, nobody
 
 T = TypeVar("T")
 
+# Of a broker that is back and does not yet know, or that is no longer the one to ask.
 _AWAY: Final = (
-    KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT,  # noqa: SLF001 - librdkafka's own codes
-    # Of a broker that is back and does not yet know, or that is no longer the one to ask.
     KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.REPLICA_NOT_AVAILABLE,
     KafkaError.BROKER_NOT_AVAILABLE, KafkaError.NETWORK_EXCEPTION, KafkaError.REQUEST_TIMED_OUT,
-    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - what it has not told of yet; that there is such a topic was asked before
     KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.FENCED_LEADER_EPOCH, KafkaError.OFFSET_NOT_AVAILABLE,
+)  # fmt: skip
+# librdkafka's own codes are negative, and say of a connection that it broke in one of many ways; but not these.
+_REFUSED: Final = (
+    KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError._FATAL,  # noqa: SLF001
+    KafkaError._INVALID_ARG, KafkaError._UNKNOWN_TOPIC, KafkaError._UNSUPPORTED_FEATURE,  # noqa: SLF001
 )  # fmt: skip
 _PAUSE_S: Final = 0.2
 _ENDS_S: Final = 10.0
@@ -56,9 +59,13 @@ def patiently(ask: Callable[[float], T], timeout_s: float) -> T:
         try:
             return ask(max(left_s, _PAUSE_S))
         except KafkaException as error:
-            if error.args[0].code() not in _AWAY or left_s <= _PAUSE_S:
+            if not _passes(error.args[0].code()) or left_s <= _PAUSE_S:
                 raise
         time.sleep(_PAUSE_S)
+
+
+def _passes(code: int) -> bool:
+    return code in _AWAY or (code < 0 and code not in _REFUSED)
 
 
 def absent(topic: str, error: KafkaError | None) -> UnavailableError:

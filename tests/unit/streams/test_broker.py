@@ -40,6 +40,7 @@ def failing(times: int, code: int) -> Callable[[float], str]:
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError._UNKNOWN_PARTITION,
+        KafkaError._DESTROY,
     ],
 )
 def test_a_broker_that_restarts_is_asked_again(code: int) -> None:
@@ -52,7 +53,8 @@ def test_one_that_stays_away_is_given_up_when_the_time_is_over(waits: list[float
     assert 4.0 < sum(waits) <= 5.0
 
 
-def test_any_other_error_is_an_answer(waits: list[float]) -> None:
+@pytest.mark.parametrize("code", [KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError._AUTHENTICATION, KafkaError._SSL])
+def test_any_other_error_is_an_answer(code: int, waits: list[float]) -> None:
     with pytest.raises(KafkaException):
-        patiently(failing(1, KafkaError.TOPIC_AUTHORIZATION_FAILED), 30.0)
+        patiently(failing(1, code), 30.0)
     assert waits == []
