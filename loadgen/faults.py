@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from loadgen.columns import Column, Floats, Response
+from loadgen.truth import Truth
 from schemas.findings import Kind, Severity
 
 
@@ -89,14 +90,21 @@ class Fault:
             Effect.ERRORS: f"{self.magnitude:.0%} of requests fail",
         }[self.effect]
 
-
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """A fault placed in time: ``onset_ms`` and ``end_ms`` are event times since the epoch."""
-
-    fault: Fault
-    onset_ms: int
-    end_ms: int
+    def truth(self, start_ms: int) -> Truth:
+        """The fault in a scenario that starts at ``start_ms``, ms since the epoch."""
+        return Truth(
+            name=self.name,
+            entity=self.model,
+            onset_ms=start_ms + self.onset_s * 1000,
+            end_ms=start_ms + self.end_s * 1000,
+            kinds=self.kinds,
+            collateral=self.collateral,
+            severity=self.severity,
+            magnitude=self.magnitude,
+            target=self.target,
+            injection=self.effect.value,
+            injected=self.describe(),
+        )
 
 
 ERROR_STATUS: Final = "upstream_timeout"
@@ -156,7 +164,7 @@ def _slowed(response: Response, fault: Fault) -> Response:
 
 def truths(faults: Sequence[Fault], start_ms: int) -> tuple[Truth, ...]:
     """The faults of a scenario that starts at ``start_ms``, by onset."""
-    placed = [Truth(f, start_ms + f.onset_s * 1000, start_ms + f.end_s * 1000) for f in faults]
+    placed = [fault.truth(start_ms) for fault in faults]
     return tuple(sorted(placed, key=lambda truth: truth.onset_ms))
 
 

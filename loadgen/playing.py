@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from loadgen.encode import Encode, json_messages, messages
-from loadgen.faults import Truth, truths
+from loadgen.faults import truths
 from loadgen.producer import EventTimePace, Player, Progress, Sink
 from loadgen.scenarios import Scenario
+from loadgen.truth import Truth
 
 _ALIGN_MS: Final = 60_000
 _JOIN_S: Final = 60.0

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 from rich.table import Table
 
-from loadgen.faults import Truth
+from loadgen.truth import Truth
 from schemas.alerts import Alert, Status, milliseconds
 from schemas.findings import Severity
 
@@ -190,9 +190,9 @@ def _sighting(alert: Alert) -> Sighting:
 
 
 def _explains(truth: Truth, episode: Episode, grace_ms: int) -> bool:
-    explained = {*truth.fault.kinds, *truth.fault.collateral}
+    explained = {*truth.kinds, *truth.collateral}
     return (
-        episode.model == truth.fault.model
+        episode.model == truth.entity
         and _within(truth, episode.first, grace_ms)
         and bool(explained.intersection(episode.first.kinds))
     )
@@ -204,21 +204,20 @@ def _within(truth: Truth, sighting: Sighting, grace_ms: int) -> bool:
 
 
 def _fault_score(truth: Truth, gathered: Sequence[Episode], grace_ms: int) -> FaultScore:
-    fault = truth.fault
     explained = [episode for episode in gathered if _explains(truth, episode, grace_ms)]
     named = [
         (sighting.at_ms, episode, sighting)
         for episode in explained
         for sighting in episode.sightings
-        if _within(truth, sighting, grace_ms) and set(fault.kinds).intersection(sighting.kinds)
+        if _within(truth, sighting, grace_ms) and set(truth.kinds).intersection(sighting.kinds)
     ]
     base = FaultScore(
-        fault=fault.name,
-        model=fault.model,
-        injected=fault.describe(),
+        fault=truth.name,
+        model=truth.entity,
+        injected=truth.injected,
         onset_ms=truth.onset_ms,
         end_ms=truth.end_ms,
-        expected_severity=fault.severity.value,
+        expected_severity=truth.severity.value,
         detected=bool(named),
         alerts=len(explained),
     )
@@ -229,7 +228,7 @@ def _fault_score(truth: Truth, gathered: Sequence[Episode], grace_ms: int) -> Fa
         base,
         delay_s=(at_ms - truth.onset_ms) / 1000,
         alert=episode.id,
-        kind=next(kind for kind in sighting.kinds if kind in fault.kinds),
+        kind=next(kind for kind in sighting.kinds if kind in truth.kinds),
         severity=max((seen.severity for _, _, seen in named), key=_loudness),
         summary=episode.summary,
     )

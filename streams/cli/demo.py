@@ -217,8 +217,7 @@ def _show_drift(stack: "Stack", playing: "Playing") -> None:
     from streams.sinks.clickhouse import ClickHouse
 
     truth = playing.truths[0]
-    fault = truth.fault
-    parameters = {"model": fault.model, "quantity": f"features.{fault.target}"}
+    parameters = {"model": truth.entity, "quantity": f"features.{truth.target}"}
     shown = DRIFT_SQL
     for name, value in parameters.items():
         shown = shown.replace(f"{{{name}:String}}", literal(value))

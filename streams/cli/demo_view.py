@@ -13,7 +13,7 @@ from rich.text import Text
 from schemas.alerts import Alert, Status, rfc3339
 
 if TYPE_CHECKING:
-    from loadgen.faults import Truth
+    from loadgen.truth import Truth
 
 _PLAIN_EVERY_S: Final = 10.0
 
@@ -92,21 +92,21 @@ class DemoView:
             self.console.print("  [yellow]nothing injected explains this[/]", highlight=False)
         else:
             self.console.print(
-                f"  [green]injected:[/] {escape(truth.fault.name)} ({escape(truth.fault.describe())}) "
+                f"  [green]injected:[/] {escape(truth.name)} ({escape(truth.injected)}) "
                 f"since {clock_time(truth.onset_ms)}",
                 highlight=False,
             )
 
     def _announce(self, truth: "Truth", event_ms: int, *, begins: bool) -> None:
         at_ms = truth.onset_ms if begins else truth.end_ms
-        key = f"{truth.fault.name}/{begins}"
+        key = f"{truth.name}/{begins}"
         if event_ms < at_ms or key in self._announced:
             return
         self._announced.add(key)
         mark, verb = ("[magenta]▶[/]", "injected") if begins else ("[magenta]■[/]", "ended")
         self.console.print(
-            f"{mark} {clock_time(at_ms)} {verb}: [bold]{escape(truth.fault.name)}[/], "
-            f"{escape(truth.fault.model)}, {escape(truth.fault.describe())}",
+            f"{mark} {clock_time(at_ms)} {verb}: [bold]{escape(truth.name)}[/], "
+            f"{escape(truth.entity)}, {escape(truth.injected)}",
             highlight=False,
         )
 

@@ -140,7 +140,7 @@ def test_models_are_found_by_name() -> None:
 def test_truths_stand_where_the_faults_are() -> None:
     placed = truths(demo().faults, START_MS)
     assert [t.onset_ms for t in placed] == sorted(t.onset_ms for t in placed)
-    assert placed[0].onset_ms == START_MS + placed[0].fault.onset_s * 1000
+    assert placed[0].onset_ms == START_MS + demo().faults[0].onset_s * 1000
 
 
 def test_faults_of_one_model_do_not_overlap_in_the_demo() -> None:
