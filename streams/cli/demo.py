@@ -230,7 +230,7 @@ def _show_drift(stack: "Stack", playing: "Playing") -> None:
         client.close()
     console = out()
     console.print(
-        f"\n[bold]The drift of {escape(fault.model)}, asked in SQL:[/]\n\n[dim]{escape(shown)}[/]", highlight=False
+        f"\n[bold]The drift of {escape(truth.entity)}, asked in SQL:[/]\n\n[dim]{escape(shown)}[/]", highlight=False
     )
     console.print(answer, markup=False, highlight=False, no_wrap=True, soft_wrap=True)
 
