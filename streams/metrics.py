@@ -5,6 +5,9 @@ closed sets (reason, kind, severity, status, window). A model, feature or segmen
 ClickHouse.
 """
 
+from pathlib import Path
+from typing import Final
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
@@ -15,12 +18,17 @@ _SLOW_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _SIZES = (1, 10, 50, 100, 500, 1_000, 5_000, 10_000, 50_000, 100_000)
 
 _PARTITION = ("stage", "topic", "partition")
+_TASKS: Final = Path("/proc/self/task")
 
 
 def render(registry: CollectorRegistry, accept: str = "") -> tuple[bytes, str]:
     """Render ``registry`` in the exposition format that the ``Accept`` header asks for: (body, content type)."""
     encoder, content_type = choose_encoder(accept)
     return encoder(registry), content_type
+
+
+def _threads() -> int:
+    return sum(1 for _ in _TASKS.iterdir()) if _TASKS.exists() else 0
 
 
 class Metrics:
@@ -39,6 +47,9 @@ class Metrics:
         self.registry = registry
         # CPU, resident memory and open files of this process, under their customary names (process_*).
         ProcessCollector(registry=registry)
+        # Under a customary name too: the threads of the Kafka clients count, which Python does not know of.
+        threads = Gauge("process_threads", "Number of OS threads in the process.", registry=registry)
+        threads.set_function(_threads)
         Info("halcyon_build", "Version that runs.", registry=registry).info({"version": version})
         self._declare_reading(registry)
         self._declare_detecting(registry)
@@ -90,6 +101,8 @@ class Metrics:
             "halcyon_corrected_windows_total", "Closed windows that a pane corrected.", ("window",), registry=registry
         )
         self._scopes = Gauge("halcyon_tracked_scopes", "Scopes held in memory.", ("stage",), registry=registry)
+        # Ingest: panes that wait for the watermark. Analyse: windows of all lengths that are not closed yet.
+        self._open = Gauge("halcyon_open_windows", "Windows not closed yet.", ("stage",), registry=registry)
         self._step_s = Histogram(
             "halcyon_step_duration_seconds",
             "Time of a detector's step.",
@@ -196,6 +209,10 @@ class Metrics:
     def scopes_tracked(self, stage: str, count: int) -> None:
         """Set the scopes a stage holds."""
         self._scopes.labels(stage).set(count)
+
+    def windows_open(self, stage: str, count: int) -> None:
+        """Set the panes (ingest) or windows (analyse) that a stage holds open."""
+        self._open.labels(stage).set(count)
 
     def stepped(self, detector: str, duration_s: float) -> None:
         """Record the cost of a detector's step."""

@@ -162,6 +162,11 @@ class AnalysePartition:
         """Event time through which the first family is closed, for metrics; ``NEVER`` at the start."""
         return max((f.closing.through_ms for f in self._families.values()), default=NEVER)
 
+    @property
+    def open_windows(self) -> int:
+        """How many windows, of all lengths and families, are not closed yet."""
+        return sum(len(state.rollups) + len(state.closing.waiting) for state in self._families.values())
+
     def offer(self, baseline: Baseline) -> bool:
         """Take in a baseline from elsewhere; whether it is news. It takes effect at the pane it names, or the next."""
         return self._baselining.offer(baseline)

@@ -233,6 +233,7 @@ class AnalyseStage:
         self._metrics.lag(self.name, batch.topic, batch.partition, batch.lag)
         self._metrics.batch_handled(self.name, len(batch.records), now - began)
         self._metrics.scopes_tracked(self.name, sum(len(p.analyse.registry.known()) for p in self._open.values()))
+        self._metrics.windows_open(self.name, sum(p.analyse.open_windows for p in self._open.values()))
         self._count(part.analyse)
         through = part.analyse.through_ms()
         if through > NEVER:

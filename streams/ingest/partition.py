@@ -132,6 +132,11 @@ class PartitionIngest:
         """Whether events wait for the watermark to pass them."""
         return bool(self._open) or self._undated is not None
 
+    @property
+    def open_panes(self) -> int:
+        """How many panes wait for the watermark."""
+        return len(self._open)
+
     def seen_before(self, offset: int) -> bool:
         """Whether an earlier life has read this offset, and sent its dead letter if it had one."""
         return offset < self._seen_before

@@ -301,6 +301,7 @@ class IngestStage:
         self._metrics.events_read(self.name, batch.topic, batch.partition, events)
         self._metrics.lag(self.name, batch.topic, batch.partition, batch.lag)
         self._metrics.batch_handled(self.name, events, self._clock.monotonic_s() - began)
+        self._metrics.windows_open(self.name, sum(part.ingest.open_panes for part in self._open.values()))
         if ingest.late > part.late:
             self._metrics.late(self.name, batch.topic, ingest.late - part.late)
             part.late = ingest.late
