@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loadgen.columns import Floats
 from loadgen.soak.recording import Reading, Recording, column
@@ -174,7 +175,7 @@ def _is_back(name: str, after_fault: Floats, before: Floats, limits: Limits) -> 
     return Check(f"lag after {name}", value <= usual, value, usual, words)
 
 
-def _near_faults(recording: Recording, times: Floats, limits: Limits) -> Floats:
+def _near_faults(recording: Recording, times: Floats, limits: Limits) -> NDArray[np.bool_]:
     near = np.zeros(len(times), dtype=bool)
     for truth in recording.truths:
         near |= (times >= truth.onset_ms / 1000) & (times < truth.end_ms / 1000 + limits.recovery_s)

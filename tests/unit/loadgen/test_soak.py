@@ -100,9 +100,9 @@ def test_lags_of_workers_add_up_also_between_their_readings() -> None:
     whole = Recording(Begun(0, 1, 0, 1, 1, "", 0))
     for at, worker, lag in ((0.0, "a", 5.0), (1.0, "b", 7.0), (2.0, "a", 1.0)):
         whole.add(Reading(at, worker, 1, 1, 1, 1, lag, 1))
-    times, lag = total_lag(whole)
+    times, total = total_lag(whole)
     assert times.tolist() == [0.0, 1.0, 2.0]
-    assert lag.tolist() == [5.0, 12.0, 8.0]
+    assert total.tolist() == [5.0, 12.0, 8.0]
 
 
 def test_a_file_that_was_cut_off_is_read_up_to_there(tmp_path: Path) -> None:
