@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from loadgen.soak.capacity import Ramp, held
 from loadgen.soak.recording import Begun, Entry, Gap, Heard, Injected, Load, Reading, Recording, line, load, reading
 from loadgen.soak.report import html
 from loadgen.soak.verdict import Check, judge, slope, total_lag
@@ -153,3 +154,30 @@ def test_the_report_opens_without_a_network_and_says_its_verdict_first() -> None
         ET.fromstring(svg)  # noqa: S314 - our own
     bad = [Check("x", ok=False, value=2, bound=1, words="too much")]
     assert "FAILED" in html(whole, bad)
+
+
+@pytest.mark.parametrize("capacity", [7_000.0, 64_000.0, 123_456.0])
+def test_the_search_for_the_capacity_comes_near_it_from_below(capacity: float) -> None:
+    ramp, steps = Ramp(), 0
+    while not ramp.done:
+        ramp.judged(held=ramp.rate_per_s <= capacity)
+        steps += 1
+    assert 0.85 * capacity <= ramp.sustained_per_s <= capacity
+    assert steps < 15
+
+
+def test_a_search_ends_at_its_ceiling_and_when_nothing_is_held() -> None:
+    ramp = Ramp(ceiling_per_s=40_000)
+    while not ramp.done:
+        ramp.judged(held=True)
+    assert ramp.sustained_per_s == 40_000
+    ramp = Ramp()
+    while not ramp.done:
+        ramp.judged(held=False)
+    assert ramp.sustained_per_s == 0
+
+
+def test_a_step_is_held_when_little_more_waits_and_the_generator_kept_up() -> None:
+    assert held(1000, 500, 2400, 0.1)
+    assert not held(1000, 500, 2600, 0.1)
+    assert not held(1000, 500, 500, 3.0)
