@@ -1,31 +1,132 @@
 """``halcyon-loadgen score``: truths against alerts."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console
 
-_GRACE_S = 300
+if TYPE_CHECKING:
+    from loadgen.score.run import Run, Watched
+    from loadgen.truth import Truth
+    from schemas.alerts import Alert
+
+_GRACE_S: Final = 300
 
 
 def command(
-    truth: Annotated[Path, typer.Option(help="What was injected: one JSON object a line.", show_default=False)],
+    *,
+    truth: Annotated[
+        Path | None, typer.Option(help="File of what was injected: one JSON object a line.", show_default=False)
+    ] = None,
     alerts: Annotated[
-        Path, typer.Option(help="What was said: alert events, one JSON object a line.", show_default=False)
-    ],
+        Path | None, typer.Option(help="File of alert events: one JSON object a line.", show_default=False)
+    ] = None,
+    bootstrap: Annotated[
+        str, typer.Option(help="Brokers whose topics are read instead of the file that is not given.")
+    ] = "",
+    kafka: Annotated[
+        list[str] | None, typer.Option("--kafka", help="A setting of librdkafka for them, NAME=VALUE.")
+    ] = None,
+    truth_topic: Annotated[str, typer.Option(help="Where the truth is.")] = "ground-truth",
+    alert_topic: Annotated[str, typer.Option(help="Where the alerts are.")] = "alerts",
     grace_s: Annotated[
         int, typer.Option(min=0, help="How long after an injection's end an alert may belong to it.")
     ] = _GRACE_S,
+    start: Annotated[str, typer.Option(help="When watching began (2026-11-21T08:00:00Z); else the first onset.")] = "",
+    end: Annotated[str, typer.Option(help="When it ended; else the last that is known of.")] = "",
+    entities: Annotated[
+        list[str] | None,
+        typer.Option("--entity", help="Who was watched without being struck: models, feature sets, hosts."),
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the account here too.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the run here, as SVG.")] = None,
 ) -> None:
-    """Score alerts against the truth."""
-    from loadgen.score.reading import read_alerts, read_truths
-    from loadgen.score.scorecard import score, table, to_json, verdict
+    """Score alerts against the truth: recall, precision, delay, false alerts per model-day.
 
-    card = score(read_truths(truth), read_alerts(alerts), grace_s * 1000)
+    Beside it stands what an alarm at fixed intervals would have scored: what is not better than that is no skill.
+    """
+    from loadgen.producer import LoadError
+    from loadgen.score.text import render, to_json
+    from loadgen.score.timeline import svg
+    from loadgen.score.totals import account
+
+    try:
+        run = _judged(
+            _truths(truth, bootstrap, kafka or [], truth_topic),
+            _alerts(alerts, bootstrap, kafka or [], alert_topic),
+            grace_s * 1000,
+            (start, end),
+            entities or [],
+        )
+    except ValueError as error:
+        raise LoadError(str(error)) from error
+    totals = account([run])
     console = Console()
-    console.print(table(card))
-    console.print(verdict(card), highlight=False)
-    if json_file is not None:
-        json_file.write_bytes(to_json(card))
+    console.print(render(totals), highlight=False)
+    for path, content in ((json_file, to_json(totals)), (picture, svg(run).encode())):
+        if path is not None:
+            _write(path, content)
+
+
+def _truths(path: Path | None, bootstrap: str, settings: Sequence[str], topic: str) -> "list[Truth]":
+    from loadgen.score.reading import truths_in, truths_on
+
+    return truths_in(path) if path is not None else truths_on(_config(bootstrap, settings, "--truth"), topic)
+
+
+def _alerts(path: Path | None, bootstrap: str, settings: Sequence[str], topic: str) -> "list[Alert]":
+    from loadgen.score.reading import alerts_in, alerts_on
+
+    return alerts_in(path) if path is not None else alerts_on(_config(bootstrap, settings, "--alerts"), topic)
+
+
+def _config(bootstrap: str, settings: Sequence[str], instead: str) -> dict[str, Any]:
+    if not bootstrap:
+        raise typer.BadParameter(f"give a file with {instead}, or brokers with --bootstrap")
+    pairs = [setting.partition("=") for setting in settings]
+    if wrong := next((name for name, equals, _ in pairs if not equals), None):
+        raise typer.BadParameter(f"--kafka takes NAME=VALUE, not {wrong!r}")
+    return {"bootstrap.servers": bootstrap, **{name: value for name, _, value in pairs}}
+
+
+def _judged(
+    truths: "list[Truth]", alerts: "list[Alert]", grace_ms: int, span: tuple[str, str], entities: Sequence[str]
+) -> "Run":
+    from loadgen.score.episodes import episodes
+    from loadgen.score.run import judge, seen
+
+    known = seen(truths, episodes(alerts)[0], grace_ms)
+    first = truths[0] if truths else None
+    named = (first.scenario, first.seed) if first is not None else ("", 0)
+    return judge(truths, alerts, grace_ms, _watched(known, span, entities), *named)
+
+
+def _watched(known: "Watched", span: tuple[str, str], entities: Sequence[str]) -> "Watched":
+    from loadgen.score.run import Watched
+
+    start_ms, end_ms = (_moment_ms(text) if text else None for text in span)
+    return Watched(
+        tuple(dict.fromkeys((*known.entities, *entities))),
+        known.start_ms if start_ms is None else start_ms,
+        known.end_ms if end_ms is None else end_ms,
+    )
+
+
+def _moment_ms(text: str) -> int:
+    from schemas.alerts import milliseconds
+
+    try:
+        return milliseconds(text)
+    except (ValueError, TypeError) as error:
+        raise typer.BadParameter(f"{text!r} is not a time such as 2026-11-21T08:00:00Z") from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    from loadgen.producer import LoadError
+
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise LoadError(f"{path} cannot be written: {error.strerror or error}. Name another file.") from error

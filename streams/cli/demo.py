@@ -17,7 +17,7 @@ from streams.errors import HalcyonError
 if TYPE_CHECKING:
     from loadgen.playing import Playing
     from loadgen.scenarios import Scenario
-    from loadgen.score import Scorecard
+    from loadgen.score.scorecard import Scorecard
     from schemas.alerts import Alert
     from streams.cli.demo_view import DemoView, Pulse
     from streams.cli.stack import Stack
@@ -55,7 +55,7 @@ def command(
     with terminable(), load_errors(), _folder(keep=keep) as folder, DemoView(out()) as view:
         card = _perform(scenario, folder, minutes * 60 * _PLAYED_SHARE, view, keep=keep)
         if json_file is not None:
-            from loadgen.score import to_json
+            from loadgen.score.scorecard import to_json
 
             json_file.write_bytes(to_json(card))
         if not card.passed:
@@ -63,7 +63,7 @@ def command(
 
 
 def _perform(scenario: "Scenario", folder: Path, wall_s: float, view: "DemoView", *, keep: bool) -> "Scorecard":
-    from loadgen.score import score
+    from loadgen.score.scorecard import score
     from streams.cli.stack import READY_S, running
     from streams.supervisor import STAGES
 
@@ -144,7 +144,7 @@ def _played(scenario: "Scenario", stack: "Stack", wall_s: float) -> "Iterator[Pl
 
 def _watch(playing: "Playing", stack: "Stack", view: "DemoView") -> "list[Alert]":
     """Show alerts until everything was played and analysed; return all of them."""
-    from loadgen.score import explained_by
+    from loadgen.score.scorecard import explained_by
     from schemas import alerts as alert_messages
     from schemas import findings
     from streams.cli.feed import Feed
@@ -194,7 +194,7 @@ def _pulse(playing: "Playing", analysed: dict[int, int], wall_s: float, played_s
 
 def _account(card: "Scorecard", stack: "Stack", playing: "Playing", folder: Path) -> None:
     """Print the scorecard, the query that shows the drift with its answer, and, after a failure, why."""
-    from loadgen.score import table, verdict
+    from loadgen.score.scorecard import table, verdict
 
     console = out()
     console.print(table(card))

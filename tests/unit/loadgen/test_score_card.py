@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from loadgen.faults import Effect, Fault, truths
-from loadgen.score import explained_by, score, table, to_json, verdict
+from loadgen.score.scorecard import explained_by, score, table, to_json, verdict
 from schemas.alerts import Alert, Evidence, Observation, Status, rfc3339
 from schemas.findings import Kind, Severity
 
@@ -135,4 +135,4 @@ def test_the_account_reads_as_table_and_as_json() -> None:
     told = json.loads(to_json(card))
     assert told["passed"] is True
     assert told["faults"][0]["delay_s"] == 180.0
-    assert told["false_tickets"][0]["model"] == "fraud"
+    assert told["false_tickets"][0]["entity"] == "fraud"
