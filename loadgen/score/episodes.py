@@ -86,8 +86,7 @@ def episodes(alerts: Iterable[Alert]) -> tuple[list[Episode], list[str]]:
             continue
         seen.add((alert.id, alert.sequence))
         if alert.status is Status.FIRING:
-            # A flapping alert keeps the start of its first episode; this one began after the last had ended.
-            open_[alert.id] = _extended(open_.get(alert.id), alert, ended.get(alert.id, 0))
+            open_[alert.id] = _extended(open_.get(alert.id), alert, ended.get(alert.id))
         elif alert.status is Status.RESOLVED:
             ended[alert.id] = milliseconds(alert.ends_at if isinstance(alert.ends_at, str) else alert.updated_at)
             if (episode := open_.pop(alert.id, None)) is not None:
@@ -97,17 +96,17 @@ def episodes(alerts: Iterable[Alert]) -> tuple[list[Episode], list[str]]:
 
 def episode_of(alert: Alert) -> Episode:
     """A single firing event as an episode."""
-    return _extended(None, alert, 0)
+    return _extended(None, alert, None)
 
 
-def _extended(known: Episode | None, alert: Alert, not_before_ms: int) -> Episode:
+def _extended(known: Episode | None, alert: Alert, ended_ms: int | None) -> Episode:
     evidence = alert.evidence
-    kinds = dict.fromkeys(observation.kind for observation in (evidence.leading, *evidence.others))
+    observations = (evidence.leading, *evidence.others)
     sighting = Sighting(
         at_ms=milliseconds(alert.updated_at),
-        since_ms=max(milliseconds(alert.starts_at), not_before_ms),
+        since_ms=_since_ms(alert, known, ended_ms),
         severity=alert.labels.get("severity", ""),
-        kinds=tuple(kinds),
+        kinds=tuple(dict.fromkeys(observation.kind for observation in observations)),
     )
     if known is not None:
         return msgspec.structs.replace(known, sightings=(*known.sightings, sighting))
@@ -120,3 +119,13 @@ def _extended(known: Episode | None, alert: Alert, not_before_ms: int) -> Episod
         summary=alert.annotations.get("summary", ""),
         sightings=(sighting,),
     )
+
+
+def _since_ms(alert: Alert, known: Episode | None, ended_ms: int | None) -> int:
+    if known is not None:
+        return known.first.since_ms
+    if ended_ms is None:
+        return milliseconds(alert.starts_at)
+    # An alert that flaps keeps its first start; what it sees now began when its observations say, and after its end.
+    evidence = alert.evidence
+    return max(ended_ms, min(observation.since_ms for observation in (evidence.leading, *evidence.others)))

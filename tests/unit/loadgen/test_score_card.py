@@ -26,12 +26,12 @@ def alert(
     sequence: int = 1,
     status: Status = Status.FIRING,
     since_s: int | None = None,
+    seen_s: int | None = None,
 ) -> Alert:
+    since_ms = START_MS + 1000 * (at_s if seen_s is None else seen_s)
+    numbers = (1.0, 0.0, 0.5, "", 2.0, 900, 1.0, 0, 60_000, since_ms)
     seen = [
-        Observation(
-            kind, "psi", "features.amount", "", severity, 1.0, 0.0, 0.5, "", 2.0, 900, 1.0, 0, 60_000, 0, "", "", ""
-        )
-        for kind in kinds or ("drift",)
+        Observation(kind, "psi", "features.amount", "", severity, *numbers, "", "", "") for kind in kinds or ("drift",)
     ]
     return Alert(
         id=id_,
