@@ -12,8 +12,8 @@ from streams.config import load_settings
 from streams.ingest.build import ingest_stage
 from streams.ingest.stage import IngestStage
 from streams.metrics import Metrics
+from streams.rehearsal import Log, record
 from streams.stage import Batch, Position, TopicPartition
-from tests.harness.rehearsal import Log, _record
 
 SOURCE = TopicPartition("predictions", 0)
 TIMEOUT_S = 30
@@ -65,7 +65,7 @@ class World:
         """A batch that was appended at this time."""
         stamp_ms = START_MS + int(at_s * 1_000)
         records = [
-            _record(SOURCE.topic, SOURCE.partition, self.offset + i, stamp_ms, value, ())
+            record(SOURCE.topic, SOURCE.partition, self.offset + i, stamp_ms, value, ())
             for i, value in enumerate(values)
         ]
         self.offset += len(values)
