@@ -1,7 +1,7 @@
 """The public trace of LLM inference requests as predictions: its tokens and times are real, the latencies are modelled.
 
 The trace tells when requests came and how many tokens went in and out, not how long they took. Times come from the same
-plain model of a batching server as the synthetic chat model's (:func:`loadgen.models.chat_llm.answer_times`), seeded.
+plain model of a batching server as the demo's chat model's (:func:`loadgen.models.answering.answer_times`), seeded.
 
 Run ``python -m loadgen.llm_trace DATA_FOLDER OUT.parquet``.
 """
@@ -14,7 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from loadgen.models.chat_llm import USD_PER_CONTEXT_TOKEN, USD_PER_GENERATED_TOKEN, answer_times
+from loadgen.models.answering import answer_times
+from loadgen.models.spec import Generation
+from loadgen.scenarios import demo
 from loadgen.tables import write_parquet
 
 FILE: Final = Path("azure_llm") / "conv.csv.gz"
@@ -50,7 +52,9 @@ def build(data: Path, out: Path, seed: int = 0) -> int:
     context = table["ContextTokens"].to_numpy()
     generated = table["GeneratedTokens"].to_numpy()
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
-    ttft, tpot, latency = answer_times(rng, context, generated)
+    chat = _chat_model()
+    load, token = rng.standard_normal((2, len(context)))
+    ttft, tpot, latency = answer_times(chat, context, generated, load, token)
     return write_parquet(
         out,
         {
@@ -61,9 +65,13 @@ def build(data: Path, out: Path, seed: int = 0) -> int:
             "ttft_ms": ttft,
             "tpot_ms": tpot,
             "latency_ms": latency,
-            "cost_usd": context * USD_PER_CONTEXT_TOKEN + generated * USD_PER_GENERATED_TOKEN,
+            "cost_usd": context * chat.usd_per_input_token + generated * chat.usd_per_output_token,
         },
     )
+
+
+def _chat_model() -> Generation:
+    return next(model.generation for model in demo().spec.models if model.generation is not None)
 
 
 def main(arguments: list[str]) -> int:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from loadgen.encode import Encode, json_messages, messages
-from loadgen.faults import truths
 from loadgen.producer import EventTimePace, Player, Progress, Sink
 from loadgen.scenarios import Scenario
 from loadgen.truth import Truth
@@ -46,8 +45,8 @@ class Playing:
 
     @property
     def truths(self) -> tuple[Truth, ...]:
-        """The faults, placed in event time."""
-        return truths(self.scenario.faults, self.schedule.start_ms)
+        """What is injected, placed in event time."""
+        return self.scenario.truths(self.schedule.start_ms)
 
     @property
     def end_ms(self) -> int:

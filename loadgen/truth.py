@@ -1,6 +1,8 @@
 """Ground truth: what was injected, where, from when to when, and what should be said about it."""
 
+from collections.abc import Iterable
 from enum import StrEnum
+from pathlib import Path
 
 import msgspec
 
@@ -82,3 +84,31 @@ def decode(raw: bytes) -> Truth:
         return _decoder.decode(raw)
     except msgspec.DecodeError as error:
         raise ValueError(f"not a ground truth: {error}") from error
+
+
+def key(truth: Truth) -> str:
+    """The key of its message: what is said later about the same injection replaces it."""
+    return f"{truth.scenario}/{truth.name}"
+
+
+def write(path: Path, truths: Iterable[Truth]) -> None:
+    """Write a file of truths: JSON, one a line."""
+    path.write_bytes(b"".join(encode(truth) + b"\n" for truth in truths))
+
+
+def read(path: Path) -> list[Truth]:
+    """Read a file of truths; empty lines are passed over.
+
+    Raises
+    ------
+    ValueError
+        If a line is not a truth; the message says which line, and what is wrong with it.
+    """
+    found = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        if line.strip():
+            try:
+                found.append(decode(line))
+            except ValueError as error:
+                raise ValueError(f"{path}, line {number}: {error}") from error
+    return found

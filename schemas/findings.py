@@ -23,12 +23,23 @@ class Kind(StrEnum):
     ERRORS = "errors"
     LATENCY = "latency"
     LATENCY_SLO = "latency_slo"
+    SLO_BURN = "slo_burn"
+    SLOW_HOST = "slow_host"
     OUTLIERS = "outliers"
     BAD_INPUT = "bad_input"
+    SCHEMA = "schema"
+    FRESHNESS = "freshness"
+    DUPLICATES = "duplicates"
+    CONCEPT_DRIFT = "concept_drift"
+    CALIBRATION = "calibration"
+    LABEL_DELAY = "label_delay"
     GPU_TEMPERATURE = "gpu_temperature"
     GPU_THROTTLE = "gpu_throttle"
     GPU_MEMORY = "gpu_memory"
     GPU_XID = "gpu_xid"
+    GPU_ECC = "gpu_ecc"
+    GPU_IDLE = "gpu_idle"
+    GPU_SLOW = "gpu_slow"
 
 
 class Severity(StrEnum):

@@ -2,12 +2,19 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from loadgen.columns import Predictions
 from loadgen.encode import arrow_messages, json_messages, messages
 from loadgen.scenarios import demo
 from schemas.predictions import Prediction
 
 START_MS = 1_780_000_000_000
 decoder = msgspec.json.Decoder(Prediction)
+
+
+def made(place: int, second: int) -> Predictions:
+    block = next(demo().mix(START_MS).seconds(second, second + 1))[place]
+    assert isinstance(block, Predictions)
+    return block
 
 
 def test_every_message_is_a_valid_prediction() -> None:
@@ -22,7 +29,7 @@ def test_every_message_is_a_valid_prediction() -> None:
 
 
 def test_null_features_are_null_on_the_wire() -> None:
-    predictions = demo().mix(START_MS).second(1, 2500)
+    predictions = made(1, 2500)
     nulls = np.isnan(predictions.features["user_embedding_norm"].astype(float))
     assert nulls.any()
     decoded = [decoder.decode(message.value) for message in json_messages(predictions)]
@@ -31,7 +38,7 @@ def test_null_features_are_null_on_the_wire() -> None:
 
 
 def test_arrow_carries_what_json_carries() -> None:
-    predictions = demo().mix(START_MS).second(2, 5)
+    predictions = made(2, 5)
     (message,) = arrow_messages(predictions)
     rows = pa.ipc.open_stream(message.value).read_all().to_pylist()
     assert message.events == len(rows) == len(predictions)

@@ -2,19 +2,26 @@ import io
 import json
 
 import pytest
+from msgspec import structs
 from rich.console import Console
 
-from loadgen.faults import Effect, Fault, truths
 from loadgen.score.scorecard import explained_by, score, table, to_json, verdict
+from loadgen.truth import Truth
 from schemas.alerts import Alert, Evidence, Observation, Status, rfc3339
 from schemas.findings import Kind, Severity
 
 START_MS = 1_780_000_000_000
 GRACE_MS = 300_000
-DRIFT = Fault(
-    "drift", "fraud", Effect.SCALE, 2.0, 600, 900, (Kind.DRIFT,), target="amount", collateral=(Kind.OUTLIERS,)
+DRIFT = Truth(
+    name="drift",
+    entity="fraud",
+    onset_ms=START_MS + 600_000,
+    end_ms=START_MS + 900_000,
+    kinds=(Kind.DRIFT,),
+    collateral=(Kind.OUTLIERS,),
+    injected="features.amount × 2",
 )
-TRUTHS = truths((DRIFT,), START_MS)
+TRUTHS = (DRIFT,)
 
 
 def alert(
@@ -108,8 +115,8 @@ def test_a_ticket_is_too_quiet_for_a_page() -> None:
 
 
 def test_a_quiet_fault_may_be_said_quietly() -> None:
-    quiet = Fault("d", "fraud", Effect.VOLUME, 0.3, 600, 900, (Kind.DRIFT,), severity=Severity.TICKET)
-    assert score(truths((quiet,), START_MS), [alert(780, severity="warning")], GRACE_MS).passed
+    quiet = structs.replace(DRIFT, severity=Severity.TICKET)
+    assert score((quiet,), [alert(780, severity="warning")], GRACE_MS).passed
 
 
 def test_the_same_event_twice_is_a_duplicate() -> None:
