@@ -143,6 +143,8 @@ class DecisionBank:
         # Until it fires, it began with the oldest of the windows that count; then that is kept.
         age = np.floor(np.log2(np.maximum(recent, 1).astype(np.float64))).astype(np.int64)
         began = np.where(recent > 0, start_ms - age * size_ms, 0)
+        if scores.since_ms is not None:
+            began = np.where((recent > 0) & (scores.since_ms > 0), np.minimum(scores.since_ms, began), began)
         since = np.where(was_firing, memory["since_ms"][series], began)
         memory["evidence"][series], memory["firing"][series], memory["since_ms"][series] = recent, firing, since
         share = np.where(urgent, np.maximum(hits / rule.m, quick / rule.urgent_m), hits / rule.m)

@@ -142,7 +142,9 @@ class Scores:
     the larger of floor and noise where the score is the value). A distance between distributions shows itself as the
     value and what sampling would make of it as the reference; ``mean`` and ``ref_mean`` then say how the quantity
     itself moved. ``rows`` int64[n] are the events behind the value. ``label`` says what of the quantity was worst
-    (``"p99"``, ``"xid 79"``). ``exemplars`` are event ids by place in ``series``. All floats are NaN where not ready.
+    (``"p99"``, ``"xid 79"``). ``exemplars`` are event ids by place in ``series``. ``since_ms`` int64[n] is when what it
+    sees began, for detectors that know better than the windows of their evidence; 0 where there is nothing. All floats
+    are NaN where not ready.
     """
 
     detector: str
@@ -163,6 +165,7 @@ class Scores:
     mean: Floats | None = None
     ref_mean: Floats | None = None
     label: Sequence[str] | None = None
+    since_ms: Ints | None = None
 
 
 class Detector(Protocol):

@@ -9,6 +9,7 @@ import numpy as np
 
 from detectors.drift.adwin import AdwinChange, AdwinParams
 from detectors.drift.categories import CategoryDrift, CategoryDriftParams
+from detectors.drift.martingale import MartingaleParams, RankMartingale
 from detectors.drift.psi import PopulationStability, PsiParams
 from detectors.drift.wasserstein import WassersteinDrift, WassersteinParams
 from detectors.fraud.outliers import OutlierParams, RowOutliers
@@ -79,6 +80,7 @@ _AT_ONCE: Final = Rule(k=1, m=1, clear_below=1)
 REGISTRY: Final[dict[str, Spec]] = {
     "psi": Spec(PopulationStability, PsiParams, Kind.DRIFT, Rule()),
     "wasserstein": Spec(WassersteinDrift, WassersteinParams, Kind.DRIFT, Rule()),
+    "martingale": Spec(RankMartingale, MartingaleParams, Kind.DRIFT, _AT_ONCE),
     "categories": Spec(CategoryDrift, CategoryDriftParams, Kind.CATEGORY_DRIFT, Rule()),
     "adwin": Spec(AdwinChange, AdwinParams, Kind.CHANGE, Rule(k=1, m=1, clear_below=1, severity=Severity.INFO)),
     "nulls": Spec(NullRatio, NullParams, Kind.NULLS, Rule()),

@@ -53,6 +53,7 @@ class Measured:
     ref_mean: Floats | None = None
     label: Sequence[str] | None = None
     exemplars: Mapping[int, tuple[str, ...]] | None = None
+    since_ms: Ints | None = None
 
 
 def scores(detector: str, unit: str, subject: Subject, ready: Bools, measured: Measured) -> Scores:
@@ -82,6 +83,7 @@ def scores(detector: str, unit: str, subject: Subject, ready: Bools, measured: M
         mean=None if measured.mean is None else shown(measured.mean),
         ref_mean=None if measured.ref_mean is None else shown(measured.ref_mean),
         label=measured.label,
+        since_ms=measured.since_ms,
     )
 
 

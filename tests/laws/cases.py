@@ -129,6 +129,7 @@ def _strange_rows(seen: Seen, strength: float) -> Seen:
 
 ANOMALIES: Mapping[str, tuple[Scope, Callable[[Seen, float], Seen]]] = {
     "psi": (MODELS[0], _shifted),
+    "martingale": (MODELS[0], _shifted),
     "wasserstein": (MODELS[0], _shifted),
     "categories": (MODELS[0], _new_country),
     "adwin": (MODELS[0], _slower),
