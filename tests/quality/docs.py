@@ -1,0 +1,37 @@
+"""What is missed today, as docs/loadgen.md says it: generated from the committed baseline."""
+
+from pathlib import Path
+from typing import Final
+
+from tests.quality.standing import missed, read
+
+PAGE: Final = Path(__file__).parents[2] / "docs" / "loadgen.md"
+BEGIN: Final = "<!-- from here on written by python -m tests.quality --update -->"
+END: Final = "<!-- up to here -->"
+
+
+def section() -> str:
+    """The generated part."""
+    whole = read().whole
+    played = f"Medians over {len(whole.seeds)} seeds of {len(whole.scenarios)} scenarios."
+    return f"{played}\n\n{missed(whole.kinds)}\n"
+
+
+def written(page: str) -> str:
+    """The page with the part as it should be.
+
+    Raises
+    ------
+    ValueError
+        If the page has no place for it.
+    """
+    head, begin, rest = page.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{PAGE} has lost the marks {BEGIN!r} and {END!r}")
+    return f"{head}{BEGIN}\n\n{section()}\n{END}{tail}"
+
+
+def write() -> None:
+    """Bring the page up to date."""
+    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
