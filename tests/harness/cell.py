@@ -165,9 +165,10 @@ def play(clickhouse: LocalClickHouse, tmp_path: Path, record_property: Record) -
         sizes = {"HALCYON_TOPICS__PARTITIONS": str(partitions)}
         with installed(kafka, clickhouse, tmp_path, {**LEARNING, **sizes, **(changes or {})}) as installation:
             installation.supervised = supervised
+            producer, topic = installation.producer(), installation.topic(TopicName.PREDICTIONS)
+            traffic.send_opening(producer, topic)
             installation.start(*STAGES)
             installation.wait_ready()
-            producer, topic = installation.producer(), installation.topic(TopicName.PREDICTIONS)
             with Playing(traffic, producer, topic, wall_s) as playing:
                 cell = Cell(installation, traffic, playing, record_property, random.Random(seed))
                 yield cell
