@@ -65,7 +65,9 @@ class Expected:
 _FOLLOWS_DRIFT: Final = (Kind.SCORE_DRIFT, Kind.CATEGORY_DRIFT, Kind.OUTLIERS, Kind.CHANGE)
 _DRIFT: Final = Expected((Kind.DRIFT,), _FOLLOWS_DRIFT)
 _SCHEMA: Final = Expected((Kind.SCHEMA, Kind.NULLS), (Kind.DRIFT, *_FOLLOWS_DRIFT))
-_SLOW: Final = Expected((Kind.LATENCY, Kind.LATENCY_SLO), (Kind.CHANGE, Kind.DRIFT), "page")
+_SLOW: Final = Expected(
+    (Kind.LATENCY, Kind.LATENCY_SLO, Kind.SLO_BURN), (Kind.SLOW_HOST, Kind.CHANGE, Kind.DRIFT), "page"
+)
 _NEAR_MISS: Final = Expected((), (), "info", Expectation.MUST_NOT)
 
 EXPECTED: Final[dict[InjectionKind, Expected]] = {
@@ -87,8 +89,10 @@ EXPECTED: Final[dict[InjectionKind, Expected]] = {
     InjectionKind.DUPLICATE_STORM: Expected((Kind.DUPLICATES,), (Kind.VOLUME, Kind.CHANGE)),
     InjectionKind.LATENCY_SHIFT: _SLOW,
     InjectionKind.LATENCY_TAIL: _SLOW,
-    InjectionKind.LATENCY_HOST: Expected((Kind.LATENCY, Kind.LATENCY_SLO), (Kind.CHANGE, Kind.DRIFT)),
-    InjectionKind.ERROR_BURST: Expected((Kind.ERRORS,), (Kind.CHANGE, Kind.VOLUME), "page"),
+    InjectionKind.LATENCY_HOST: Expected(
+        (Kind.SLOW_HOST, Kind.LATENCY, Kind.LATENCY_SLO), (Kind.SLO_BURN, Kind.CHANGE, Kind.DRIFT)
+    ),
+    InjectionKind.ERROR_BURST: Expected((Kind.ERRORS, Kind.SLO_BURN), (Kind.CHANGE, Kind.VOLUME), "page"),
     InjectionKind.CANARY_WORSE: Expected((Kind.ERRORS, Kind.LATENCY, Kind.SCORE_DRIFT), (Kind.CHANGE, Kind.DRIFT)),
     InjectionKind.FRAUD_ATTACK: Expected((Kind.OUTLIERS,), (Kind.DRIFT, *_FOLLOWS_DRIFT, Kind.CONCEPT_DRIFT), "page"),
     InjectionKind.SCORE_COLLAPSE: Expected(

@@ -109,6 +109,25 @@ class Leak(EffectData, frozen=True, tag="memory_leak"):
         return self.bytes_per_s
 
 
+class Load(EffectData, frozen=True, tag="load"):
+    """The work that reaches the GPUs is multiplied by ``factor``, >= 0."""
+
+    factor: float
+
+    def strike_load(self, load: Floats, struck: Struck) -> Floats:
+        """The load, float64[n], 0…1."""
+        return np.clip(load * struck.toward(self.factor), 0.0, 1.0)
+
+    def describe(self) -> str:
+        """What is done, in words."""
+        return f"load × {self.factor:g}"
+
+    @property
+    def magnitude(self) -> float:
+        """The factor."""
+        return self.factor
+
+
 class Idle(EffectData, frozen=True, tag="idle"):
     """No work reaches the GPUs any more; they keep their memory. See :class:`loadgen.models.gpus.GpuHost`."""
 
@@ -154,7 +173,8 @@ class SlowGpu(EffectData, frozen=True, tag="slow_gpu"):
 
 
 GaugeEffect = Throttle | Ecc | Leak | SlowGpu
-GpuEffect = GaugeEffect | Xid | Idle
+LoadEffect = Idle | Load
+GpuEffect = GaugeEffect | LoadEffect | Xid
 
 
 def _bit(reason: str) -> int:

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from loadgen.columns import Columns, Floats, GpuSamples, Ints
-from loadgen.effects.gpus import GaugeEffect, Idle, Xid
+from loadgen.effects.gpus import GaugeEffect, LoadEffect, Xid
 from loadgen.effects.struck import Struck
 from loadgen.injections import Injection, periods
 from loadgen.models.entity import World
@@ -67,7 +67,7 @@ class GpuHost:
         under = [(effect, i.struck(second, draws, _chosen(i, index))) for i in active for effect in i.effects]
         load, warm = self._load(second), self._warmth(second)
         for effect, struck in under:
-            if isinstance(effect, Idle):
+            if isinstance(effect, LoadEffect):
                 load, warm = effect.strike_load(load, struck), effect.strike_load(warm, struck)
         gauges = self._gauges(load, warm, index, draws)
         reasons: Ints = np.where(gauges["utilization_ratio"] < 0.01, _IDLE_BIT, 0)
