@@ -8,11 +8,12 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from loadgen.score.run import Run, Watched
+    from loadgen.score.run import Run
     from loadgen.truth import Truth
     from schemas.alerts import Alert
 
 _GRACE_S: Final = 300
+_NEVER_MS: Final = 1 << 62
 
 
 def command(
@@ -34,8 +35,10 @@ def command(
     grace_s: Annotated[
         int, typer.Option(min=0, help="How long after an injection's end an alert may belong to it.")
     ] = _GRACE_S,
-    start: Annotated[str, typer.Option(help="When watching began (2026-11-21T08:00:00Z); else the first onset.")] = "",
-    end: Annotated[str, typer.Option(help="When it ended; else the last that is known of.")] = "",
+    start: Annotated[
+        str, typer.Option(help="When watching began (2026-11-21T08:00:00Z): what was before is left out.")
+    ] = "",
+    end: Annotated[str, typer.Option(help="When it ended: what came later is left out.")] = "",
     entities: Annotated[
         list[str] | None,
         typer.Option("--entity", help="Who was watched without being struck: models, feature sets, hosts."),
@@ -95,23 +98,23 @@ def _judged(
     truths: "list[Truth]", alerts: "list[Alert]", grace_ms: int, span: tuple[str, str], entities: Sequence[str]
 ) -> "Run":
     from loadgen.score.episodes import episodes
-    from loadgen.score.run import judge, seen
-
-    known = seen(truths, episodes(alerts)[0], grace_ms)
-    first = truths[0] if truths else None
-    named = (first.scenario, first.seed) if first is not None else ("", 0)
-    return judge(truths, alerts, grace_ms, _watched(known, span, entities), *named)
-
-
-def _watched(known: "Watched", span: tuple[str, str], entities: Sequence[str]) -> "Watched":
-    from loadgen.score.run import Watched
+    from loadgen.score.run import Watched, judge, seen
+    from schemas.alerts import milliseconds
 
     start_ms, end_ms = (_moment_ms(text) if text else None for text in span)
-    return Watched(
+    first_ms, last_ms = start_ms or 0, end_ms or _NEVER_MS
+    if last_ms <= first_ms:
+        raise typer.BadParameter("--end must come after --start")
+    truths = [one for one in truths if first_ms <= one.onset_ms < last_ms]
+    alerts = [one for one in alerts if first_ms <= milliseconds(one.updated_at) < last_ms]
+    known = seen(truths, episodes(alerts)[0], grace_ms)
+    watched = Watched(
         tuple(dict.fromkeys((*known.entities, *entities))),
         known.start_ms if start_ms is None else start_ms,
         known.end_ms if end_ms is None else end_ms,
     )
+    named = (truths[0].scenario, truths[0].seed) if truths else ("", 0)
+    return judge(truths, alerts, grace_ms, watched, *named)
 
 
 def _moment_ms(text: str) -> int:

@@ -27,7 +27,12 @@ def truths_in(path: Path) -> list[Truth]:
     LoadError
         If it cannot be read; names the file and the line.
     """
-    return list(_decoded(_lines(path), truth.decode))
+    try:
+        return truth.read(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except ValueError as error:
+        raise LoadError(f"{error}. Each line is one JSON object, as on the topic.") from error
 
 
 def alerts_in(path: Path) -> list[Alert]:
@@ -49,7 +54,7 @@ def truths_on(config: Mapping[str, Any], topic: str) -> list[Truth]:
     LoadError
         If no broker answers, the topic does not exist, or holds something else; says where.
     """
-    latest = {(one.scenario, one.seed, one.name): one for one in _decoded(_messages(config, topic), truth.decode)}
+    latest = {truth.key(one): one for one in _decoded(_messages(config, topic), truth.decode)}
     return list(latest.values())
 
 
@@ -72,7 +77,11 @@ def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
                 if line.strip():
                     yield f"{path}, line {number}", line
     except OSError as error:
-        raise LoadError(f"{path} cannot be read: {error.strerror or error}. Give a file that exists.") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> LoadError:
+    return LoadError(f"{path} cannot be read: {error.strerror or error}. Give a file that exists.")
 
 
 def _messages(config: Mapping[str, Any], topic: str) -> Iterator[tuple[str, bytes]]:
