@@ -117,6 +117,14 @@ def read_report(report: Path) -> Outcomes:
     return outcomes
 
 
+def remembered() -> Outcomes:
+    """What cells took in earlier runs on this machine, as far as their reports are still there."""
+    outcomes: Outcomes = {}
+    for report in sorted(LOGS.glob("run-*/job-*.xml")):
+        outcomes |= read_report(report)
+    return outcomes
+
+
 def table(cells: Sequence[str], runs: Sequence[tuple[int, Outcomes]]) -> str:
     """One line per cell, one column per run."""
     width = max(len(name(cell)) for cell in cells)
@@ -139,10 +147,12 @@ def main(argv: Sequence[str]) -> int:
     wanted = parser.parse_args(argv)
     cells = select(wanted.cells)
     runs: list[tuple[int, Outcomes]] = []
+    last = remembered()
     for number in range(1, wanted.runs + 1):
         seed, began = random.SystemRandom().randrange(10_000), time.monotonic()
         folder = LOGS / f"run-{number}"
-        outcomes = run_once(cells, seed, wanted.jobs, folder, runs[-1][1] if runs else {})
+        outcomes = run_once(cells, seed, wanted.jobs, folder, last)
+        last = outcomes
         runs.append((seed, outcomes))
         failed = [name(cell) for cell, outcome in outcomes.items() if not outcome.passed]
         took = f"{time.monotonic() - began:.0f} s"
