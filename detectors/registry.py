@@ -9,7 +9,9 @@ import numpy as np
 
 from detectors.drift.adwin import AdwinChange, AdwinParams
 from detectors.drift.categories import CategoryDrift, CategoryDriftParams
+from detectors.drift.kolmogorov import KolmogorovParams, KolmogorovSmirnov
 from detectors.drift.martingale import MartingaleParams, RankMartingale
+from detectors.drift.novelty import Cardinality, CardinalityParams, NewCategory, NewCategoryParams
 from detectors.drift.psi import PopulationStability, PsiParams
 from detectors.drift.wasserstein import WassersteinDrift, WassersteinParams
 from detectors.fraud.outliers import OutlierParams, RowOutliers
@@ -80,8 +82,11 @@ _AT_ONCE: Final = Rule(k=1, m=1, clear_below=1)
 REGISTRY: Final[dict[str, Spec]] = {
     "psi": Spec(PopulationStability, PsiParams, Kind.DRIFT, Rule()),
     "wasserstein": Spec(WassersteinDrift, WassersteinParams, Kind.DRIFT, Rule()),
+    "kolmogorov": Spec(KolmogorovSmirnov, KolmogorovParams, Kind.DRIFT, Rule()),
     "martingale": Spec(RankMartingale, MartingaleParams, Kind.DRIFT, _AT_ONCE),
     "categories": Spec(CategoryDrift, CategoryDriftParams, Kind.CATEGORY_DRIFT, Rule()),
+    "new_category": Spec(NewCategory, NewCategoryParams, Kind.CATEGORY_DRIFT, Rule()),
+    "cardinality": Spec(Cardinality, CardinalityParams, Kind.CATEGORY_DRIFT, Rule()),
     "adwin": Spec(AdwinChange, AdwinParams, Kind.CHANGE, Rule(k=1, m=1, clear_below=1, severity=Severity.INFO)),
     "nulls": Spec(NullRatio, NullParams, Kind.NULLS, Rule()),
     "volume": Spec(

@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 
 from detectors import scoring, special, state
 from detectors.parameters import check_bounds
-from detectors.protocol import Floats, Ints, Scores, WindowBatch
+from detectors.protocol import CategoryColumns, Floats, Ints, Scores, WindowBatch
+from schemas.scopes import OTHER
 
 WATCHED_COUNTERS: Final = frozenset({"decision"})
 """Counters whose shares are compared as a feature's are; the others have detectors of their own."""
+_NAMED_FOR: Final = 5
 
 
 class CategoryDriftParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,6 +39,32 @@ class CategoryDriftParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
         """Check the bounds."""
         check_bounds(self, window_s=(1, 86_400), floor=(0, 1), min_rows=(50, 10**9), min_expected=(1, 1e6))
         check_bounds(self, false_alarm_ratio=(1e-12, 0.1))
+
+
+def watched(categories: CategoryColumns) -> Ints:
+    """The places of features and of :data:`WATCHED_COUNTERS`: int64[k]."""
+    named = np.array([name in WATCHED_COUNTERS for name in categories.name], np.bool_)
+    return np.flatnonzero(~categories.counter | named)
+
+
+def comparable(categories: CategoryColumns, places: Ints) -> tuple[Ints, Ints]:
+    """The counts of the series at ``places`` in window and baseline, int64[k, K] each.
+
+    What a baseline has counted under ``__other__`` it does not know by name: there, categories it does not name go to
+    ``__other__`` too, for nobody can tell whether they are new; and so do those it names for fewer than five values,
+    which of many rare ones are the luckiest.
+    """
+    cur, ref = categories.cur[places], categories.ref[places]
+    for row, place in enumerate(places.tolist()):
+        values = categories.values[place]
+        other = values.index(OTHER) if OTHER in values else -1
+        if other >= 0 and ref[row, other]:
+            rare = ref[row] < _NAMED_FOR
+            rare[other] = False
+            for counts in (cur, ref):
+                counts[row, other] += counts[row, rare].sum()
+                counts[row, rare] = 0
+    return cur, ref
 
 
 def grouped(cur: NDArray[np.integer], ref: NDArray[np.integer], min_expected: float) -> tuple[Floats, Floats]:
@@ -101,9 +129,8 @@ class CategoryDrift:
     def step(self, windows: WindowBatch) -> Scores:
         """Score every watched series with ``min_rows`` counts in window and baseline."""
         categories, least = windows.categories, self.params.min_rows
-        named = np.array([name in WATCHED_COUNTERS for name in categories.name], np.bool_)
-        places = np.flatnonzero(~categories.counter | named)
-        cur, ref = categories.cur[places], categories.ref[places]
+        places = watched(categories)
+        cur, ref = comparable(categories, places)
         N, M = cur.sum(axis=1), ref.sum(axis=1)
         ready = categories.has_baseline[places] & (least <= N) & (least <= M)
         # Rows that are not ready are computed with a count of one each, so as not to divide by nothing, then masked.

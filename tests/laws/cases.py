@@ -105,6 +105,14 @@ def _new_country(seen: Seen, strength: float) -> Seen:
     return replace(seen, categories={"features.country": counts})
 
 
+def _many_countries(seen: Seen, strength: float) -> Seen:
+    counts = dict(seen.categories["features.country"])
+    for i in range(int(40 * strength)):
+        counts[f"x{i}"] = 1
+        counts["de"] -= 1
+    return replace(seen, categories={"features.country": counts})
+
+
 def _nulls(seen: Seen, strength: float) -> Seen:
     amount = seen.numeric["features.amount"].copy()
     amount[: int(len(amount) * strength)] = np.nan
@@ -129,7 +137,10 @@ def _strange_rows(seen: Seen, strength: float) -> Seen:
 
 ANOMALIES: Mapping[str, tuple[Scope, Callable[[Seen, float], Seen]]] = {
     "psi": (MODELS[0], _shifted),
+    "kolmogorov": (MODELS[0], _shifted),
     "martingale": (MODELS[0], _shifted),
+    "new_category": (MODELS[0], _new_country),
+    "cardinality": (MODELS[0], _many_countries),
     "wasserstein": (MODELS[0], _shifted),
     "categories": (MODELS[0], _new_country),
     "adwin": (MODELS[0], _slower),
