@@ -34,9 +34,10 @@ def explain(scores: Scores, place: int, scope: Scope, since_ms: int) -> str:
         parts.append(f"mean {_number(scores.ref_mean[place])} → {_number(scores.mean[place])}")
     elif np.isfinite(scores.reference[place]):
         parts.append(f"baseline {_number(scores.reference[place])}")
+    note = scores.note(place) if scores.note else ""
     begin = f"{scores.quantity[place]}{f' ({label})' if label else ''} of {_scope(scope)}"
     clock = datetime.fromtimestamp(since_ms / 1000, UTC).strftime("%H:%M:%S UTC")
-    return f"{begin}: {', '.join(parts)} over {int(scores.rows[place]):,} events since {clock}"
+    return f"{begin}: {', '.join(parts)} over {int(scores.rows[place]):,} events since {clock}{note and f'; {note}'}"
 
 
 def contributions(scores: Scores, scope: int, most: int = 5) -> tuple[Contribution, ...]:

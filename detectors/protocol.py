@@ -1,9 +1,9 @@
 """What a detector is: a bank over all series of a partition, stepped once per closed window."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, Final, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from schemas.scopes import Family, Scope
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+
+LATENCIES: Final = ("latency_ms", "gen_ai.time_to_first_token_ms", "gen_ai.time_per_output_token_ms")
+"""The quantities of :attr:`Role.LATENCY`: how long a request took, its first token, each further one."""
 
 
 class Role(IntEnum):
@@ -32,7 +35,8 @@ class ScopeColumns:
     ``id`` int64[S] is stable over a scope's life. ``rows``, ``late`` and ``errors`` (events whose status is not ok)
     are int64[S]. ``age_windows`` counts the windows since the scope was first seen. ``ref_error_ratio`` is NaN without
     a baseline; ``ref_rows`` is the baseline's mean of events per window of this size, NaN without one.
-    ``series`` gives the series id of the scope-level quantities (``"rows"``, ``"errors"``, ``"outliers"``).
+    ``series`` gives the series id of the scope-level quantities (``"rows"``, ``"errors"``, ``"outliers"``); those of
+    objectives (``"slo.checkout"``) are -1 where the objective does not concern the scope.
     ``key`` names the scopes, for detectors whose limits are given by model; empty where nobody asks.
     """
 
@@ -118,6 +122,32 @@ class SampleColumns:
 
 
 @dataclass(frozen=True, slots=True)
+class LogCells:
+    """k LogHistograms: ``bins`` and ``counts`` int64[h], ascending within one; ``offsets`` int64[k + 1]."""
+
+    bins: Ints
+    counts: Ints
+    offsets: Ints
+
+    @classmethod
+    def none(cls, k: int = 0) -> Self:
+        """``k`` empty ones."""
+        return cls(np.empty(0, np.int64), np.empty(0, np.int64), np.zeros(k + 1, np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyColumns:
+    """The histograms of the k latency series: ``place`` int64[k], ascending, in :class:`NumericColumns`.
+
+    ``cur`` are the window's, ``ref`` the baselines' (empty without one).
+    """
+
+    place: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    cur: LogCells = field(default_factory=LogCells.none)
+    ref: LogCells = field(default_factory=LogCells.none)
+
+
+@dataclass(frozen=True, slots=True)
 class WindowBatch:
     """One closed window of all scopes of a partition: what a detector sees."""
 
@@ -127,6 +157,7 @@ class WindowBatch:
     numeric: NumericColumns
     categories: CategoryColumns
     samples: SampleColumns
+    latencies: LatencyColumns = field(default_factory=LatencyColumns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +174,9 @@ class Scores:
     value and what sampling would make of it as the reference; ``mean`` and ``ref_mean`` then say how the quantity
     itself moved. ``rows`` int64[n] are the events behind the value. ``label`` says what of the quantity was worst
     (``"p99"``, ``"xid 79"``). ``exemplars`` are event ids by place in ``series``. ``since_ms`` int64[n] is when what it
-    sees began, for detectors that know better than the windows of their evidence; 0 where there is nothing. All floats
-    are NaN where not ready.
+    sees began, for detectors that know better than the windows of their evidence; 0 where there is nothing. ``note``
+    gives, for a place, what else the sentence about it says; it is asked at once, of findings alone. All floats are NaN
+    where not ready.
     """
 
     detector: str
@@ -166,6 +198,7 @@ class Scores:
     ref_mean: Floats | None = None
     label: Sequence[str] | None = None
     since_ms: Ints | None = None
+    note: Callable[[int], str] | None = None
 
 
 class Detector(Protocol):

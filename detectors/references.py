@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.protocol import LATENCIES, LogCells
 from schemas.baselines import CELLS, EDGES, Baseline
 
 Floats = NDArray[np.float64]
@@ -112,7 +113,7 @@ class ReferenceTable:
 
     Row 0 stands for "no reference": zero counts, NaN values. :meth:`put` gives the rows of a scope's quantities; keep
     the int64[N] of a window's series between windows, then ``table.mean[rows]`` is all it takes. Edges and counts are
-    packed, to be had by :meth:`edges_of` and :meth:`cells_of`.
+    packed, to be had by :meth:`edges_of` and :meth:`cells_of`; the LogHistograms of latencies by :meth:`log_of`.
 
     Attributes
     ----------
@@ -144,6 +145,7 @@ class ReferenceTable:
         self._cells = np.zeros((1, CELLS), np.uint32)
         self._edge_row = np.zeros(1, np.int32)
         self._edges = _EdgeRows()
+        self._log: dict[int, tuple[NDArray[np.int16], NDArray[np.uint32]]] = {}
 
     def put(self, scope_id: int, baseline: Baseline) -> Ints:
         """Let ``baseline`` be the reference of scope ``scope_id``, instead of any before it.
@@ -168,6 +170,9 @@ class ReferenceTable:
             self._edges.put(edges) if has else 0
             for edges, has in zip(reference.edges, reference.has_edges.tolist(), strict=True)
         ]
+        for row, part in zip(rows.tolist(), baseline.numeric, strict=True):
+            if part.name in LATENCIES and part.log_bins:
+                self._log[row] = np.frombuffer(part.log_bins, "<i2"), np.frombuffer(part.log_counts, "<u4")
         self._rows[scope_id] = rows
         return rows
 
@@ -177,6 +182,8 @@ class ReferenceTable:
         if rows is not None:
             for edge_row in self._edge_row[rows].tolist():
                 self._edges.drop(edge_row)
+            for row in rows.tolist():
+                self._log.pop(row, None)
             self._free += rows.tolist()
 
     def edges_of(self, rows: Ints) -> Floats:
@@ -187,6 +194,19 @@ class ReferenceTable:
     def cells_of(self, rows: Ints) -> Ints:
         """The counts int64[n, 34] between the edges of int64[n] rows, zeros where there are none."""
         return self._cells[rows].astype(np.int64)
+
+    def log_of(self, rows: Ints) -> LogCells:
+        """The LogHistograms of int64[n] rows, empty for what is no latency."""
+        known = [self._log.get(row) for row in rows.tolist()]
+        filled = [cells for cells in known if cells is not None]
+        if not filled:
+            return LogCells.none(len(rows))
+        sizes = np.array([0 if cells is None else len(cells[0]) for cells in known], np.int64)
+        return LogCells(
+            np.concatenate([bins for bins, _ in filled]).astype(np.int64),
+            np.concatenate([counts for _, counts in filled]).astype(np.int64),
+            np.concatenate(([0], np.cumsum(sizes))).astype(np.int64),
+        )
 
 
 def _grown(column: NDArray[Any], rows: int) -> NDArray[Any]:

@@ -27,6 +27,8 @@ from detectors.quality.bad_input import BadInput, BadInputParams
 from detectors.quality.errors import ErrorParams, ErrorRatio
 from detectors.quality.nulls import NullParams, NullRatio
 from detectors.quality.volume import VolumeChange, VolumeParams
+from detectors.slo.burn import SloBurn, SloParams
+from detectors.slo.objectives import PAGES
 from schemas.findings import Kind, Severity
 
 
@@ -73,6 +75,10 @@ def _tail(scores: Scores) -> Bools:
     return scores.ready & np.array([label in ("p95", "p99") for label in scores.label or ()], np.bool_)
 
 
+def _burns_fast(scores: Scores) -> Bools:
+    return scores.ready & np.array([label in PAGES for label in scores.label or ()], np.bool_)
+
+
 def _critical(scores: Scores) -> Bools:
     return np.asarray(scores.score >= CRITICAL_WEIGHT, np.bool_)
 
@@ -103,6 +109,12 @@ REGISTRY: Final[dict[str, Spec]] = {
         LatencyLimitParams,
         Kind.LATENCY_SLO,
         Rule(k=1, m=1, clear_below=1, page_when=_always, page_confidence_ratio=0.5),
+    ),
+    "slo": Spec(
+        SloBurn,
+        SloParams,
+        Kind.SLO_BURN,
+        Rule(k=1, m=1, clear_below=1, page_when=_burns_fast, page_confidence_ratio=0.5),
     ),
     "outliers": Spec(RowOutliers, OutlierParams, Kind.OUTLIERS, Rule()),
     "gpu_temperature": Spec(GpuTemperature, TemperatureParams, Kind.GPU_TEMPERATURE, _AT_ONCE),

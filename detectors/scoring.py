@@ -1,6 +1,6 @@
 """From a detector's numbers to its :class:`~detectors.protocol.Scores`: what is not ready is NaN everywhere."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -54,6 +54,7 @@ class Measured:
     label: Sequence[str] | None = None
     exemplars: Mapping[int, tuple[str, ...]] | None = None
     since_ms: Ints | None = None
+    note: Callable[[int], str] | None = None
 
 
 def scores(detector: str, unit: str, subject: Subject, ready: Bools, measured: Measured) -> Scores:
@@ -84,6 +85,7 @@ def scores(detector: str, unit: str, subject: Subject, ready: Bools, measured: M
         ref_mean=None if measured.ref_mean is None else shown(measured.ref_mean),
         label=measured.label,
         since_ms=measured.since_ms,
+        note=measured.note,
     )
 
 

@@ -176,3 +176,30 @@ def quantiles_csr(bins: NDArray[np.integer], counts: NDArray[np.integer], offset
     place = np.searchsorted(cum[1:], wanted[filled], side="left")
     result[filled] = values_of(np.asarray(bins)[place])
     return result
+
+
+def counts_above(
+    bins: NDArray[np.integer], counts: NDArray[np.integer], offsets: Ints, edges: NDArray[np.integer]
+) -> Ints:
+    """How many values of k histograms lie in bins above ``edges`` int[k]: int64[k]; see :func:`quantiles_csr`.
+
+    Examples
+    --------
+    >>> bins, counts = histogram(np.array([10.0, 20.0, 30.0, 40.0]))
+    >>> counts_above(bins, counts, np.array([0, 4]), bins_of(np.array([20.0])))
+    array([2])
+    """
+    beyond = np.asarray(bins) > np.repeat(edges, np.diff(offsets))
+    cum = np.concatenate(([0], np.cumsum(np.where(beyond, counts, 0).astype(np.int64))))
+    found: Ints = cum[offsets[1:]] - cum[offsets[:-1]]
+    return found
+
+
+def take_csr(
+    bins: NDArray[np.integer], counts: NDArray[np.integer], offsets: Ints, rows: Ints
+) -> tuple[NDArray[np.integer], NDArray[np.integer], Ints]:
+    """The histograms at ``rows`` int64[m] of k, in that order: ``(bins, counts, offsets)`` of the m."""
+    sizes = np.diff(offsets)[rows]
+    ends = np.cumsum(sizes)
+    at = np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(offsets[rows] - ends + sizes, sizes)
+    return np.asarray(bins)[at], np.asarray(counts)[at], np.concatenate(([0], ends)).astype(np.int64)

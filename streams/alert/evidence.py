@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from detectors.slo.objectives import TIERS, edge_of, parse_subject
 from schemas.alerts import Evidence, Observation, Share
 from schemas.clickhouse import literal
 from schemas.findings import Finding, Kind
@@ -31,6 +32,15 @@ _COUNTER: Final = (
     "SELECT start, value, count, ratio FROM categories "
     "WHERE {scope} AND quantity = {counter} AND counter AND {at} ORDER BY count DESC"
 )
+_BURN: Final = (
+    "SELECT span_s, sum(total) AS events, sum(bad) / events AS bad_ratio, bad_ratio / {allowed} AS burn "
+    "FROM (SELECT start, {counted} FROM {view} WHERE {scope} AND window_s = {window_s}) "
+    "ARRAY JOIN {spans} AS span_s WHERE start > {start} - toIntervalSecond(span_s) AND start <= {start} "
+    "GROUP BY span_s ORDER BY span_s"
+)
+"""Bad events of every span that a burn rate is taken over; as in :mod:`detectors.slo.burn`, to the end of a bin."""
+_SLOW: Final = "arraySum((bin, n) -> if(bin > {edge}, n, 0), bins, counts) AS bad, count AS total"
+_SPANS_S: Final = sorted({span for tier in TIERS for span in (tier.short_s, tier.long_s)})
 
 _TEMPLATES: Final[dict[Kind, str]] = {
     Kind.DRIFT: _DRIFT,
@@ -78,6 +88,8 @@ def sql_of(finding: Finding) -> str:
     SELECT start, rows, late, rows_per_s FROM volume WHERE family = 'prediction' AND model = 'fraud'
     AND model_version = '3' AND segment = '' AND window_s = 10 AND start = fromUnixTimestamp64Milli(60000, 'UTC')
     """
+    if finding.kind is Kind.SLO_BURN:
+        return _burn_sql(finding)
     template = _TEMPLATES.get(finding.kind, _WINDOWS)
     start = f"fromUnixTimestamp64Milli({finding.window_start_ms}, 'UTC')"
     return template.format(
@@ -86,6 +98,25 @@ def sql_of(finding: Finding) -> str:
         detector=literal(finding.detector),
         counter=literal(_COUNTERS.get(finding.kind, finding.quantity)),
         at=f"window_s = {finding.window_ms // 1000} AND start = {start}",
+    )
+
+
+def _burn_sql(finding: Finding) -> str:
+    quantity, threshold_ms = parse_subject(finding.quantity)
+    scope = _scope(finding)
+    if threshold_ms is None:
+        view, counted = "errors", "errors AS bad, rows AS total"
+    else:
+        view, counted = "windows", _SLOW.format(edge=edge_of(threshold_ms))
+        scope += f" AND quantity = {literal(quantity)}"
+    return _BURN.format(
+        allowed=f"{finding.baseline:.12g}",
+        counted=counted,
+        view=view,
+        scope=scope,
+        window_s=finding.window_ms // 1000,
+        spans=_SPANS_S,
+        start=f"fromUnixTimestamp64Milli({finding.window_start_ms}, 'UTC')",
     )
 
 

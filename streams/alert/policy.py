@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from detectors.protocol import LATENCIES
 from schemas.findings import Finding, Kind, Severity
 from schemas.scopes import Family, Scope
 
@@ -17,6 +18,7 @@ class Group(StrEnum):
     VOLUME = "HalcyonVolume"
     ERRORS = "HalcyonErrors"
     LATENCY = "HalcyonLatency"
+    ERROR_BUDGET = "HalcyonErrorBudget"
     BAD_INPUT = "HalcyonBadInput"
     GPU_THERMAL = "HalcyonGpuThermal"
     GPU_MEMORY = "HalcyonGpuMemory"
@@ -33,6 +35,8 @@ GROUPS: Final[dict[Kind, Group]] = {
     Kind.ERRORS: Group.ERRORS,
     Kind.LATENCY: Group.LATENCY,
     Kind.LATENCY_SLO: Group.LATENCY,
+    Kind.SLO_BURN: Group.ERROR_BUDGET,
+    Kind.SLOW_HOST: Group.LATENCY,
     Kind.OUTLIERS: Group.OUTLIERS,
     Kind.BAD_INPUT: Group.BAD_INPUT,
     Kind.GPU_TEMPERATURE: Group.GPU_THERMAL,
@@ -43,7 +47,7 @@ GROUPS: Final[dict[Kind, Group]] = {
 
 # A change point is about whatever changed: said beside what else is known of that quantity, not as drift.
 _CHANGES: Final = {
-    "latency_ms": Group.LATENCY,
+    **dict.fromkeys(LATENCIES, Group.LATENCY),
     "rows": Group.VOLUME,
     "errors": Group.ERRORS,
     "outliers": Group.OUTLIERS,

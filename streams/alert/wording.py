@@ -17,6 +17,7 @@ _HEADLINES: Final[dict[Group, str]] = {
     Group.VOLUME: "has unusual traffic",
     Group.ERRORS: "fails requests",
     Group.LATENCY: "is slow",
+    Group.ERROR_BUDGET: "burns its error budget",
     Group.BAD_INPUT: "gets input that cannot be read",
     Group.GPU_THERMAL: "runs hot or throttled",
     Group.GPU_MEMORY: "is short of memory",

@@ -7,8 +7,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.histograms import binned, log
-from detectors.protocol import CategoryColumns, NumericColumns, Role, SampleColumns, ScopeColumns, WindowBatch
+from detectors.protocol import (
+    LATENCIES,
+    CategoryColumns,
+    LatencyColumns,
+    LogCells,
+    NumericColumns,
+    Role,
+    SampleColumns,
+    ScopeColumns,
+    WindowBatch,
+)
 from detectors.references import ReferenceTable, error_ratio, expected_rows
+from detectors.slo.burn import SloParams
 from schemas.baselines import CELLS
 from schemas.scopes import OTHER, Family
 from streams.analyse.reference import References
@@ -25,7 +36,6 @@ SCOPE_QUANTITIES: Final = ("rows", "errors", "outliers")
 QUANTILES: Final = np.array([0.5, 0.95, 0.99])
 _MIN_BUCKETS: Final = 64
 """Buckets of a LogHistogram that a baseline must span, two for each of its bins, to be compared with one."""
-_LATENCIES: Final = frozenset({"latency_ms", "gen_ai.time_to_first_token_ms", "gen_ai.time_per_output_token_ms"})
 
 
 def role_of(name: str, family: Family) -> Role:
@@ -34,7 +44,7 @@ def role_of(name: str, family: Family) -> Role:
         return Role.FEATURE
     if name == "score":
         return Role.SCORE
-    if name in _LATENCIES:
+    if name in LATENCIES:
         return Role.LATENCY
     return Role.GAUGE if family is Family.GPU else Role.OTHER
 
@@ -70,9 +80,12 @@ def split_cells(folded: Folded, series: Ints) -> Cells:
 
 
 class BatchBuilder:
-    """Builds the batches of one partition of ``panes``."""
+    """Builds the batches of one partition of ``panes``; ``objectives`` are numbered in windows of their length."""
 
-    def __init__(self, registry: Registry, references: References, sample_rows: int) -> None:
+    def __init__(
+        self, registry: Registry, references: References, sample_rows: int, objectives: SloParams | None = None
+    ) -> None:
+        self._objectives = objectives or SloParams()
         self._registry = registry
         self._references = references
         self._sample_rows = sample_rows
@@ -96,13 +109,15 @@ class BatchBuilder:
         places = np.full(len(self._registry.scopes), -1, np.int64)
         places[scopes] = np.arange(len(scopes))
         rows = np.array([window.rows.get(scope, 0) for scope in scopes], np.int64)
+        numeric, latencies = self._numeric(folded, scopes, places, rows, roles, window)
         return WindowBatch(
             window.start_ms,
             window.size_ms,
             self._scopes(window, scopes, age_windows, rows),
-            self._numeric(folded, scopes, places, rows, roles, window),
+            numeric,
             self._categories(window, scopes, places, rows),
             self._samples(window, places),
+            latencies,
         )
 
     def _scopes(self, window: Window, scopes: list[int], age_windows: Ints, rows: Ints) -> ScopeColumns:
@@ -129,13 +144,27 @@ class BatchBuilder:
             series={
                 name: np.array([registry.id(scope, f"#{name}") for scope in scopes], np.int64)
                 for name in SCOPE_QUANTITIES
-            },
+            }
+            | self._objective_series(window, scopes),
             key=[scope for scope in map(registry.scopes.__getitem__, scopes) if scope is not None],
         )
 
+    def _objective_series(self, window: Window, scopes: list[int]) -> dict[str, Ints]:
+        registry, objectives = self._registry, self._objectives
+        if window.size_ms != objectives.window_s * 1000:
+            return {}
+        known = [(number, registry.scopes[number]) for number in scopes]
+        return {
+            slo.series: np.array(
+                [registry.id(number, f"#{slo.series}") if who and slo.concerns(who) else -1 for number, who in known],
+                np.int64,
+            )
+            for slo in objectives.slos
+        }
+
     def _numeric(
         self, folded: Folded, scopes: list[int], places: Ints, rows: Ints, roles: frozenset[Role], window: Window
-    ) -> NumericColumns:
+    ) -> tuple[NumericColumns, LatencyColumns]:
         series = np.union1d(folded.ids, self._references.expected(scopes))
         role = self._role_of_series(window.family)
         wanted = np.isin(role[series], [int(r) for r in roles]) & (places[self._registry.scope_of[series]] >= 0)
@@ -155,8 +184,9 @@ class BatchBuilder:
         foreign = np.isin(self._registry.scope_of[series], self._foreign(window)) & current.any(axis=1)
         blurred = foreign | self._rebin(cells, table, ref, current)
         ref = np.where(blurred, 0, ref)
+        latencies = _latencies(cells, np.flatnonzero(role[series] == Role.LATENCY), table, ref)
         quantiles = log.quantiles_csr(cells.log_bins, cells.log_counts, cells.offsets, QUANTILES)
-        return NumericColumns(
+        numeric = NumericColumns(
             series=series,
             scope=scope,
             name=[self._registry.names[i] for i in series.tolist()],
@@ -179,6 +209,7 @@ class BatchBuilder:
             ref_std=table.std[ref],
             ref_quantiles=table.quantiles[ref],
         )
+        return numeric, latencies
 
     def _foreign(self, window: Window) -> list[int]:
         """Scopes that ingest has binned by other edges than those in force."""
@@ -271,6 +302,12 @@ class BatchBuilder:
     def reset_roles(self) -> None:
         """Numbers of series were given anew."""
         self._roles = []
+
+
+def _latencies(cells: Cells, place: Ints, table: ReferenceTable, ref: Ints) -> LatencyColumns:
+    bins, counts, offsets = log.take_csr(cells.log_bins, cells.log_counts, cells.offsets, place)
+    cur = LogCells(bins.astype(np.int64), counts.astype(np.int64), offsets)
+    return LatencyColumns(place, cur, table.log_of(ref[place]))
 
 
 def _padded(rows: list[list[int]]) -> Ints:

@@ -3,7 +3,10 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from detectors.registry import REGISTRY, make
+from detectors.slo.burn import SloParams
 from schemas.topics import TopicName
 from streams.analyse.bench import DetectorBench, rules_of
 from streams.analyse.learner import LearnRules
@@ -60,6 +63,7 @@ def analyse_rules(settings: Settings) -> AnalyseRules:
         learn=LearnRules(
             rows=learn.min_rows, panes=learn.min_panes, max_rows=learn.max_rows, lead_ms=learn.lead_s * 1000
         ),
+        objectives=msgspec.convert(detector_params(settings)["slo"], SloParams),
     )
 
 
@@ -72,6 +76,8 @@ def detector_params(settings: Settings) -> dict[str, Mapping[str, Any]]:
     params: dict[str, Mapping[str, Any]] = dict(settings.detect)
     bad = {"floor_ratio": decision.bad_events_ratio, "min_events": decision.bad_events_min}
     params["bad_input"] = {**bad, **settings.detect.get("bad_input", {})}
+    slo = settings.detect.get("slo", {})
+    params["slo"] = {**slo, "slos": [*slo.get("slos", ()), *(own.parameters for own in settings.slos)]}
     for kind in REGISTRY:
         given = params.get(kind, {})
         if make(kind, given).window_s < pane_s:

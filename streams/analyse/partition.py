@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.protocol import Role, WindowBatch
+from detectors.slo.burn import SloParams
 from schemas.baselines import Baseline
 from schemas.findings import Finding, Progress
 from schemas.panes import Pane, PaneMessage, Watermark
@@ -42,13 +43,17 @@ Output = RowBatch | Finding | Progress | Baseline
 
 @dataclass(frozen=True, slots=True)
 class AnalyseRules:
-    """Sizes and caps. ``scopes`` per partition of ``panes``; ``categories`` per feature; ``sample_rows`` per window."""
+    """Sizes and caps. ``scopes`` per partition of ``panes``; ``categories`` per feature; ``sample_rows`` per window.
+
+    ``objectives`` are those whose series are numbered.
+    """
 
     pane_ms: int = 10_000
     scopes: int = 1_000
     categories: int = 100
     sample_rows: int = 256
     learn: LearnRules = field(default_factory=LearnRules)
+    objectives: SloParams = field(default_factory=SloParams)
 
 
 class Bench(Protocol):
@@ -128,7 +133,7 @@ class AnalysePartition:
         rules = self._rules
         self._baselining = Baselining(self.registry, rules.learn, rules.pane_ms, rules.categories, self._bench)
         references = self._baselining.references
-        self._builder = BatchBuilder(self.registry, references, rules.sample_rows)
+        self._builder = BatchBuilder(self.registry, references, rules.sample_rows, rules.objectives)
         self._rows = RowWriter(self.registry, references)
 
     @property

@@ -18,6 +18,7 @@ from streams.config.sections import (
     TopicSettings,
     WebSettings,
 )
+from streams.config.slos import SloSettings
 from streams.config.tree import Settings
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "LoggingSettings",
     "SegmentSettings",
     "Settings",
+    "SloSettings",
     "TimeSettings",
     "TopicSettings",
     "WebSettings",

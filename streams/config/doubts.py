@@ -1,9 +1,11 @@
-"""What is allowed and still worth a word: credentials that are not used, and secrets that travel in the open."""
+"""What is allowed and still worth a word: credentials not used, secrets in the open, objectives that cannot page."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
+from detectors.slo.objectives import TIERS
 from streams.config.sections import ClickHouseSettings, KafkaSettings
+from streams.config.slos import SloSettings
 from streams.config.tree import Settings
 
 _HERE = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -19,7 +21,12 @@ def doubts(settings: Settings) -> list[str]:
     """
     pages = settings.web.host not in _HERE
     opened = [f"web.host {settings.web.host}: whoever reaches this address reads the metrics and health pages"]
-    return [*_of_kafka(settings.kafka), *_of_clickhouse(settings.clickhouse), *(opened if pages else ())]
+    return [
+        *_of_kafka(settings.kafka),
+        *_of_clickhouse(settings.clickhouse),
+        *_of_slos(settings.slos),
+        *(opened if pages else ()),
+    ]
 
 
 def _of_kafka(kafka: KafkaSettings) -> Iterator[str]:
@@ -41,3 +48,15 @@ def _of_clickhouse(clickhouse: ClickHouseSettings) -> Iterator[str]:
         yield f"clickhouse.url {clickhouse.url}: the password crosses the network unencrypted; https:// encrypts it"
     if clickhouse.ssl_ca_file and not clickhouse.encrypted:
         yield "clickhouse.ssl_* is set and not used: clickhouse.url is not https://"
+
+
+def _of_slos(slos: Iterable[SloSettings]) -> Iterator[str]:
+    for slo in slos:
+        most = 1 / (1 - slo.objective_ratio)
+        mute = [tier for tier in TIERS if tier.page and tier.burn > most]
+        if mute:
+            pages = "never pages" if len(mute) == sum(tier.page for tier in TIERS) else "does not page within the hour"
+            yield (
+                f"slos {slo.name}: its budget cannot burn faster than {most:.3g}x, so it {pages}; "
+                f"an objective_ratio over {1 - 1 / mute[0].burn:.3f} could"
+            )

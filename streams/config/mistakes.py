@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from itertools import takewhile
+from typing import Any, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -24,6 +25,8 @@ class Layer:
         """Whether this layer sets the knob at ``path``."""
         at: object = self.values
         for key in path:
+            if isinstance(at, Sequence) and not isinstance(at, str):
+                return True  # a list is set as a whole
             if not isinstance(at, Mapping) or key not in at:
                 return False
             at = at[key]
@@ -31,7 +34,8 @@ class Layer:
 
     def origin(self, path: Sequence[object]) -> str:
         """Name the source of the knob at ``path``: the file, or the very variable."""
-        wanted = ENV_PREFIX + ENV_DELIMITER.join(str(part) for part in path).upper()
+        names = list(takewhile(lambda part: isinstance(part, str), path))
+        wanted = ENV_PREFIX + ENV_DELIMITER.join(str(part) for part in names).upper()
         setting = [
             name for name in self.variables if f"{name.upper()}{ENV_DELIMITER}".startswith(wanted + ENV_DELIMITER)
         ]
@@ -46,6 +50,12 @@ def knobs(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple
             yield from knobs(field.annotation, f"{path}.")
         else:
             yield path, field
+
+
+def item_of(field: FieldInfo) -> type[BaseModel] | None:
+    """What a knob is a list of, where that has keys of its own."""
+    kinds = [kind for kind in get_args(field.annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    return kinds[0] if kinds else None
 
 
 def is_secret(field: FieldInfo) -> bool:
@@ -80,7 +90,7 @@ def _line(mistake: Mapping[str, Any], layers: Sequence[Layer], secrets: set[str]
     path = ".".join(str(part) for part in location)
     origin = next((layer.origin(location) for layer in reversed(layers) if layer.holds(location)), "defaults")
     if mistake["type"] == "extra_forbidden":
-        return f"{path} ({origin}): unknown{_suggestion(path)}"
+        return f"{path} ({origin}): unknown{_key_suggestion(location) or _suggestion(path)}"
     message = str(mistake["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     given = mistake["input"]
@@ -91,6 +101,13 @@ def _line(mistake: Mapping[str, Any], layers: Sequence[Layer], secrets: set[str]
 def _without_user(given: object) -> object:
     """An address without the user and the password that somebody has put into it."""
     return re.sub(r"[^/,\s]*@", "***@", given) if isinstance(given, str) else given
+
+
+def _key_suggestion(location: Sequence[object]) -> str:
+    """The key of a list's item that was probably meant."""
+    item = item_of(Settings.model_fields[str(location[0])]) if len(location) > 2 else None
+    close = get_close_matches(str(location[-1]), list(item.model_fields), n=1) if item else []
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _suggestion(path: str) -> str:

@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from streams.config.mistakes import is_secret, knobs
+from streams.config.mistakes import is_secret, item_of, knobs
 from streams.config.tree import ENV_DELIMITER, ENV_PREFIX, Settings
 
 _HEAD = """\
@@ -42,13 +42,27 @@ def as_markdown() -> str:
 
 def _sections() -> Iterator[str]:
     alone: list[tuple[str, FieldInfo]] = []
+    items: list[tuple[str, type[BaseModel]]] = []
     for name, field in Settings.model_fields.items():
+        item = item_of(field)
+        if item is not None:
+            items.append((name, item))
         section = field.annotation
         if isinstance(section, type) and issubclass(section, BaseModel):
             yield _table(name, (section.__doc__ or "").strip(), list(knobs(section, f"{name}.")))
         else:
             alone.append((name, field))
     yield _table("", "Knobs that stand at the top of the file, in no section.", alone)
+    for name, item in items:
+        yield _item_table(name, item)
+
+
+def _item_table(name: str, item: type[BaseModel]) -> str:
+    lines = [f"\n## Each of `{name}`\n", "| key | default | allowed | meaning |", "|---|---|---|---|"]
+    for key, field in item.model_fields.items():
+        default = "required" if field.is_required() else "none" if field.default is None else _default(field)
+        lines.append(f"| `{key}` | {default} | {_allowed(field)} | {_cell(field.description or '')} |")
+    return "\n".join(lines) + "\n"
 
 
 def _table(section: str, text: str, rows: list[tuple[str, FieldInfo]]) -> str:

@@ -1,8 +1,8 @@
 """The settings tree: one immutable object that holds every knob."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from streams.config.sections import (
@@ -19,6 +19,7 @@ from streams.config.sections import (
     TopicSettings,
     WebSettings,
 )
+from streams.config.slos import SloSettings, distinct
 
 ENV_PREFIX = "HALCYON_"
 ENV_DELIMITER = "__"
@@ -50,6 +51,9 @@ class Settings(BaseSettings):
     detect: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
         description="Parameters of detectors by kind, `{psi: {floor: 0.1}}`; the others keep their defaults.",
+    )
+    slos: Annotated[tuple[SloSettings, ...], AfterValidator(distinct)] = Field(
+        (), description="Service level objectives, up to 100: a list of what is described [below](#each-of-slos)."
     )
     decision: DecisionSettings = DecisionSettings()
     alerts: AlertSettings = AlertSettings()

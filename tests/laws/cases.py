@@ -28,6 +28,12 @@ PARAMS: Mapping[str, Mapping[str, object]] = {
     "gpu_temperature": {"sustained_s": 30},
     "latency_limit": {"minutes": 2, "limits": [{"model": "model-*", "limit_ms": 10.0}]},
     "outliers": {"max_scopes": 1},
+    "slo": {
+        "slos": [
+            {"name": "up", "objective_ratio": 0.995},
+            {"name": "fast", "kind": "latency", "threshold_ms": 100.0, "objective_ratio": 0.995},
+        ]
+    },
     "volume": {"warmup": 5, "patience": 10},
 }
 SPANS: Mapping[str, tuple[int, int]] = {"adwin": (40, 24)}
@@ -150,6 +156,7 @@ ANOMALIES: Mapping[str, tuple[Scope, Callable[[Seen, float], Seen]]] = {
     "bad_input": (MODELS[0], lambda s, k: _counter(s, "reason", {"invalid_json": int(s.rows * k)})),
     "latency": (MODELS[0], _slower),
     "latency_limit": (MODELS[0], _slower),
+    "slo": (MODELS[0], lambda s, k: replace(_slower(s, k), errors=s.errors + int((s.rows - s.errors) * k))),
     "outliers": (MODELS[0], _strange_rows),
     "gpu_temperature": (GPU, lambda s, k: _numeric(s, temperature_c=s.numeric["temperature_c"] + 40 * k)),
     "gpu_throttle": (GPU, lambda s, k: _counter(s, "clocks_event_reason", {"hw_thermal_slowdown": int(s.rows * k)})),
@@ -161,7 +168,7 @@ assert set(ANOMALIES) == set(REGISTRY), "every registered detector is tested"
 
 @functools.cache
 def world() -> World:
-    return World({scope: baseline(scope) for scope in SCOPES})
+    return World({scope: baseline(scope) for scope in SCOPES}, slos=("up", "fast"))
 
 
 def windows(seed: int, n: int, strength: float = 0.0, kind: str = "", since: int = 0) -> list[dict[Scope, Seen]]:

@@ -20,7 +20,7 @@ kinds = pytest.mark.parametrize("kind", sorted(REGISTRY))
 seeds = st.integers(0, 2**32 - 1)
 few = settings(max_examples=3, deadline=None)
 N = 12
-COUNT_EVENTS = {"nulls", "volume", "errors", "outliers", "bad_input", "gpu_throttle", "gpu_xid"}
+COUNT_EVENTS = {"nulls", "volume", "errors", "outliers", "bad_input", "gpu_throttle", "gpu_xid", "slo"}
 """What looks at events rather than at their values, and so has something to say when those are null."""
 
 

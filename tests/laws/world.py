@@ -8,9 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import moments
-from detectors.histograms import binned
+from detectors.histograms import binned, log
 from detectors.protocol import (
+    LATENCIES,
     CategoryColumns,
+    LatencyColumns,
+    LogCells,
     NumericColumns,
     Role,
     SampleColumns,
@@ -41,9 +44,10 @@ class Seen:
 
 @dataclass
 class World:
-    """Scopes with their baselines; series ids are given once, whatever the batch."""
+    """Scopes with their baselines; series ids are given once, whatever the batch. ``slos`` concern every model."""
 
     baselines: Mapping[Scope, Baseline | None]
+    slos: Sequence[str] = ()
     series: dict[tuple[Scope, str], int] = field(default_factory=dict)
 
     def id(self, scope: Scope, name: str) -> int:
@@ -51,13 +55,15 @@ class World:
 
     def window(self, seen: Mapping[Scope, Seen], start_ms: int = 0, size_ms: int = 60_000) -> WindowBatch:
         scopes = list(seen)
+        numeric = self._numeric(scopes, seen)
         return WindowBatch(
             start_ms=start_ms,
             size_ms=size_ms,
             scopes=self._scopes(scopes, seen, size_ms),
-            numeric=self._numeric(scopes, seen),
+            numeric=numeric,
             categories=self._categories(scopes, seen),
             samples=self._samples(scopes, seen),
+            latencies=self._latencies(scopes, seen, numeric),
         )
 
     def _scopes(self, scopes: Sequence[Scope], seen: Mapping[Scope, Seen], size_ms: int) -> ScopeColumns:
@@ -71,9 +77,31 @@ class World:
             age_windows=np.array([seen[s].age for s in scopes], np.int64),
             ref_rows=np.array([expected_rows(b, size_ms) if b else np.nan for b in baselines], np.float64),
             ref_error_ratio=np.array([error_ratio(b) if b else np.nan for b in baselines], np.float64),
-            series={q: np.array([self.id(s, q) for s in scopes], np.int64) for q in SCOPE_QUANTITIES},
+            series={q: np.array([self.id(s, q) for s in scopes], np.int64) for q in SCOPE_QUANTITIES}
+            | {f"slo.{name}": np.array([self._slo_id(s, name) for s in scopes], np.int64) for name in self.slos},
             key=scopes,
         )
+
+    def _slo_id(self, scope: Scope, name: str) -> int:
+        return self.id(scope, f"slo.{name}") if scope.family is Family.PREDICTION else -1
+
+    def _latencies(
+        self, scopes: Sequence[Scope], seen: Mapping[Scope, Seen], numeric: NumericColumns
+    ) -> LatencyColumns:
+        place = np.flatnonzero(numeric.role == Role.LATENCY)
+        cur, ref = [], []
+        for i in place.tolist():
+            scope, name = scopes[int(numeric.scope[i])], numeric.name[i]
+            given = seen[scope].numeric.get(name, np.empty(0))
+            cur.append(log.histogram(given[~np.isnan(given)]))
+            baseline = self.baselines.get(scope)
+            part = next((p for p in baseline.numeric if p.name == name), None) if baseline else None
+            ref.append(
+                (np.frombuffer(part.log_bins, "<i2"), np.frombuffer(part.log_counts, "<u4"))
+                if part
+                else (np.empty(0, np.int16), np.empty(0, np.uint32))
+            )
+        return LatencyColumns(place, csr(cur), csr(ref))
 
     def _numeric(self, scopes: Sequence[Scope], seen: Mapping[Scope, Seen]) -> NumericColumns:
         rows = []
@@ -168,7 +196,15 @@ def role(name: str) -> Role:
         return Role.FEATURE
     if name in GAUGES:
         return Role.GAUGE
-    return {"score": Role.SCORE, "latency_ms": Role.LATENCY}.get(name, Role.OTHER)
+    return Role.LATENCY if name in LATENCIES else Role.SCORE if name == "score" else Role.OTHER
+
+
+def csr(histograms: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> LogCells:
+    """Histograms one behind the other."""
+    if not histograms:
+        return LogCells.none()
+    bins, counts = (np.concatenate(part).astype(np.int64) for part in zip(*histograms, strict=True))
+    return LogCells(bins, counts, np.cumsum([0, *(len(b) for b, _ in histograms)]).astype(np.int64))
 
 
 def model(name: str = "m", segment: str = "") -> Scope:

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from streams.config import Settings, load_settings
 from streams.config import parameters as parameters_module
-from streams.config.mistakes import knobs
+from streams.config.doubts import doubts
+from streams.config.mistakes import item_of, knobs
 from streams.config.parameters import check_parameters
 from streams.config.reference import as_markdown, as_yaml, variable
 from streams.errors import ConfigError
@@ -224,6 +225,45 @@ def test_what_is_shown_can_be_read_again(tmp_path: Path) -> None:
     assert load_settings(file, env={}) == settings
 
 
+@pytest.mark.parametrize(
+    ("slos", "said"),
+    [
+        ([{"name": "Up"}], "slos.0.name (command line): string should match pattern"),
+        ([{"name": "up"}, {"name": "up"}], "two objectives are called up: give each a name of its own"),
+        ([{"name": f"a{i}"} for i in range(101)], "101 objectives are more than 100"),
+        ([{"name": "up"}, {"name": "fast", "kind": "latency"}], "slos.1 (command line): a latency objective needs"),
+        ([{"name": "up", "threshold_ms": 250}], "threshold_ms belongs to objectives of kind latency"),
+        ([{"name": "up", "objectiv_ratio": 0.9}], "slos.0.objectiv_ratio (command line): unknown; did you mean obj"),
+        ([{"name": "up", "objective_ratio": 1}], "slos.0.objective_ratio (command line): input should be less than"),
+        ([{"name": "up", "window_days": 1}], "slos.0.window_days"),
+        ([{"kind": "availability"}], "slos.0.name (command line): field required"),
+    ],
+)
+def test_an_objective_that_cannot_be_kept_is_refused(slos: list[dict[str, object]], said: str) -> None:
+    assert said in refusal(overrides={"slos": slos})
+
+
+def test_objectives_come_from_a_file_and_from_a_variable(tmp_path: Path) -> None:
+    file = tmp_path / "h.yaml"
+    file.write_text("slos:\n  - {name: fast, kind: latency, threshold_ms: 250, objective_ratio: 0.995}\n")
+    of_file = load_settings(file, env={}).slos
+    assert of_file == load_settings(env={"HALCYON_SLOS": json.dumps([of_file[0].parameters])}).slos
+    assert (of_file[0].model, of_file[0].window_days) == ("*", 30)
+    assert "slos.0.windw_days (HALCYON_SLOS): unknown; did you mean window_days?" in refusal(
+        env={"HALCYON_SLOS": '[{"name": "a", "windw_days": 7}]'}
+    )
+
+
+def test_an_objective_that_can_never_page_is_worth_a_word() -> None:
+    settings = load_settings(env={}, overrides={"slos": [{"name": n, "objective_ratio": r} for n, r in OBJECTIVES]})
+    assert [text.split(":")[0] for text in doubts(settings)] == ["slos loose", "slos middling"]
+    assert "never pages" in doubts(settings)[0]
+    assert "does not page within the hour" in doubts(settings)[1]
+
+
+OBJECTIVES = (("loose", 0.8), ("middling", 0.9), ("strict", 0.995))
+
+
 @pytest.mark.usefixtures("registry")
 class TestDetectorParameters:
     def test_they_are_checked_against_the_registry(self) -> None:
@@ -290,7 +330,8 @@ def test_every_knob_can_be_set_by_its_variable() -> None:
         if isinstance(default, str | int | float):
             load_settings(env={variable(name): str(default)})
         else:
-            load_settings(env={variable(name): "{}" if isinstance(default, dict) else "x"})
+            text = "[]" if item_of(field) else "{}" if isinstance(default, dict) else "x"
+            load_settings(env={variable(name): text})
 
 
 def test_the_reference_is_up_to_date() -> None:
