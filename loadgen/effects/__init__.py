@@ -4,7 +4,7 @@ from loadgen.effects.answers import AnswerEffect, ScoreEffect
 from loadgen.effects.arrivals import Duplicates, Stale, Traffic
 from loadgen.effects.gpus import GpuEffect
 from loadgen.effects.labels import Concept, FlipLabels, LabelDelay
-from loadgen.effects.requests import Field, RequestEffect
+from loadgen.effects.requests import Crowd, Field, Misread, RequestEffect
 
 ArrivalEffect = Traffic | Duplicates
 LabelEffect = Concept | FlipLabels | LabelDelay
@@ -21,11 +21,13 @@ __all__ = [
     "AnswerEffect",
     "ArrivalEffect",
     "Concept",
+    "Crowd",
     "Duplicates",
     "Effect",
     "Field",
     "FlipLabels",
     "LabelDelay",
+    "Misread",
     "RequestEffect",
     "ScoreEffect",
     "Stale",

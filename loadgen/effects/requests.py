@@ -168,7 +168,9 @@ class Field(EffectData, frozen=True, tag="field"):
         return 1.0
 
 
-RequestEffect = Scale | Shift | Nulls | Category | Crowd
+Misread = Scale | Shift | Nulls | Category
+"""What the model is told is wrong; what turns out to be true follows from what was right."""
+RequestEffect = Misread | Crowd
 
 
 def as_texts(column: Column) -> Texts:

@@ -8,7 +8,7 @@ import numpy as np
 
 from loadgen.columns import Bools, Columns, Floats, Ints, Predictions, Texts, rows
 from loadgen.distributions import Choice
-from loadgen.effects import AnswerEffect, Concept, Duplicates, Effect, Field, FlipLabels, RequestEffect, ScoreEffect
+from loadgen.effects import AnswerEffect, Concept, Crowd, Duplicates, Effect, Field, FlipLabels, Misread, ScoreEffect
 from loadgen.effects.struck import Struck
 from loadgen.injections import Injection, periods, rate_factor
 from loadgen.models.answering import Answering
@@ -23,12 +23,13 @@ from schemas.topics import TopicName
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Requests as the model sees them, and what else the answer depends on."""
+    """Requests as they are, as the model sees them, and what else the answer depends on."""
 
     arrived: Arrived
     draws: Draws
     host: Texts | None
     gpu: Texts | None
+    real: Asked
     asked: Asked
     load: Floats
     under: tuple[tuple[Injection, Struck], ...]
@@ -108,11 +109,15 @@ class ServedVersion:
             asked = replace(asked, segment={**asked.segment, "host": host})
         under = tuple((i, i.struck(arrived.second, draws, i.chosen(asked.segment, host))) for i in active)
         load = self._load(seconds, factor)[np.searchsorted(seconds, arrived.second)]
-        batch = _Batch(arrived, draws, host, gpu, asked, load, under)
+        batch = _Batch(arrived, draws, host, gpu, asked, asked, load, under)
         for effect, struck in batch.effects():
-            if isinstance(effect, RequestEffect | Field):
+            if isinstance(effect, Crowd):
                 asked = effect.strike(asked, struck)
-        return replace(batch, asked=asked)
+        real = asked
+        for effect, struck in batch.effects():
+            if isinstance(effect, Misread | Field):
+                asked = effect.strike(asked, struck)
+        return replace(batch, real=real, asked=asked)
 
     def _predictions(self, batch: _Batch) -> Predictions:
         score = self._answering.score(batch.asked, batch.draws)
@@ -146,12 +151,12 @@ class ServedVersion:
         return block
 
     def _label(self, batch: _Batch) -> Bools:
-        logit = self._answering.logit(batch.asked)
+        logit = self._answering.logit(batch.real)
         for effect, struck in batch.effects():
             if isinstance(effect, Concept):
                 logit = effect.strike_logit(logit, struck)
         drawn = batch.draws.uniform("label") < 1 / (1 + np.exp(-logit))
-        label = np.where(batch.asked.label < 0, drawn, batch.asked.label == 1)
+        label = np.where(batch.real.label < 0, drawn, batch.real.label == 1)
         for effect, struck in batch.effects():
             if isinstance(effect, FlipLabels):
                 label = effect.strike_label(label, struck)

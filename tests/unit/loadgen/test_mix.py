@@ -1,149 +1,156 @@
-from itertools import pairwise
+"""The two laws of generated load: who makes a second does not matter, and an injection strikes nobody else."""
+
+from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from loadgen.faults import Effect, Fault, truths
-from loadgen.mix import Mix
-from loadgen.models import pick
-from loadgen.scenarios import demo, serving_models
-from schemas.findings import Kind
+from loadgen.columns import Columns, FeatureReads, GpuSamples, Labels, Predictions
+from loadgen.scenarios import Scenario, demo
+from schemas.topics import TopicName
+from tests.unit.loadgen.scenes import START_MS, Event, events, injection, scene, written
 
-START_MS = 1_780_000_000_000 - 1_780_000_000_000 % 60_000
+CLEAN = scene()
+STRUCK: dict[str, dict[str, Any]] = {
+    "scale": injection("cards", {"effect": "scale", "feature": "amount", "factor": 2}),
+    "shift": injection("cards", {"effect": "shift", "feature": "amount", "sigmas": 1.5}),
+    "gradual": injection(
+        "cards", {"effect": "scale", "feature": "amount", "factor": 2}, profile={"kind": "ramp", "up_s": 60}
+    ),
+    "recurring": injection(
+        "cards",
+        {"effect": "scale", "feature": "amount", "factor": 2},
+        profile={"kind": "recurring", "every_s": 50, "on_s": 20},
+    ),
+    "segment": injection(
+        "cards", {"effect": "scale", "feature": "amount", "factor": 2}, where={"segment": {"country": "FR"}}
+    ),
+    "nulls": injection("cards", {"effect": "nulls", "feature": "amount", "ratio": 0.3}),
+    "category": injection("cards", {"effect": "category", "feature": "shop", "text": "crypto", "ratio": 0.2}),
+    "crowd": injection(
+        "cards",
+        {
+            "effect": "crowd",
+            "ratio": 0.1,
+            "label": True,
+            "features": {"amount": {"kind": "normal", "mean": 2, "sigma": 0.1}},
+        },
+    ),
+    "field": injection("cards", {"effect": "field", "feature": "amount", "change": "turns_text"}),
+    "traffic": injection("cards", {"effect": "traffic", "factor": 2}),
+    "duplicates": injection("cards", {"effect": "duplicates", "ratio": 0.4, "copies": 2}),
+    "collapse": injection("cards", {"effect": "collapse", "to": 0.1, "spread_ratio": 0.1}),
+    "calibration": injection("cards", {"effect": "calibration", "slope": 0.5, "shift": 1}),
+    "latency": injection("cards", {"effect": "latency", "factor": 2, "over_ms": 10}),
+    "host": injection("cards", {"effect": "latency", "factor": 2}, where={"host": "serve-1"}),
+    "version": injection("cards", {"effect": "errors", "ratio": 0.5}, where={"version": "b"}),
+    "concept": injection("cards", {"effect": "concept", "shift": 2}),
+    "flip": injection("cards", {"effect": "flip_labels", "ratio": 0.3}),
+    "label_delay": injection("cards", {"effect": "label_delay", "added_s": 5000}),
+    "stale": injection("history", {"effect": "stale"}),
+    "values": injection("history", {"effect": "shift", "feature": "orders", "sigmas": 2}),
+    "throttle": injection("gpu-1", {"effect": "throttle", "warmer_c": 30, "clock_ratio": 0.6}, where={"gpu_index": 1}),
+    "xid": injection("gpu-1", {"effect": "xid", "code": 79, "every_s": 120}),
+    "ecc": injection("gpu-1", {"effect": "ecc", "uncorrected_per_h": 30}),
+    "memory_leak": injection("gpu-1", {"effect": "memory_leak", "bytes_per_s": 1_000_000}),
+    "idle": injection("gpu-1", {"effect": "idle"}),
+    "load": injection("gpu-1", {"effect": "load", "factor": 0.5}),
+    "slow_gpu": injection("gpu-1", {"effect": "slow_gpu", "clock_ratio": 0.7}),
+}
 
 
-def fault(effect: Effect, magnitude: float, **more: object) -> Fault:
-    given = {"name": "f", "model": "fraud-scorer", "onset_s": 10, "end_s": 20, "kinds": (Kind.DRIFT,), **more}
-    return Fault(effect=effect, magnitude=magnitude, **given)  # type: ignore[arg-type]
+def about(told: dict[tuple[str, str, int], object], first: int, last: int) -> dict[tuple[str, str, int], object]:
+    """What is told of what happened in these seconds: a label belongs to the time of its prediction."""
+    return {
+        (topic, who, ts_ms): says
+        for (topic, who, ts_ms), says in told.items()
+        if topic != TopicName.LABELS or first <= int(who.rsplit("-", 2)[1]) < last
+    }
 
 
-def place(mix: Mix, name: str) -> int:
-    return [model.name for model in mix.models].index(name)
+def entity_of(block: Columns) -> str:
+    match block:
+        case GpuSamples():
+            return block.host
+        case FeatureReads():
+            return block.feature_set
+        case _:
+            return block.model
 
 
-def gathered(mix: Mix, name: str, first: int, last: int, column: str) -> np.ndarray:
-    parts = [mix.second(place(mix, name), second) for second in range(first, last)]
-    return np.concatenate(
-        [getattr(p.response, column, None) if column == "latency_ms" else p.features[column] for p in parts]
-    )
+def others(scenario: Scenario, entity: str, first: int, last: int) -> Counter[Event]:
+    return events([block for block in written(scenario, first, last) if entity_of(block) != entity])
 
 
-def test_a_second_is_the_same_alone_and_among_others() -> None:
-    mix = demo().mix(START_MS)
-    alone = mix.second(1, 137)
-    among = list(mix.seconds(130, 140))[7][1]
-    assert alone.event_id == among.event_id
-    np.testing.assert_array_equal(alone.ts_ms, among.ts_ms)
-    np.testing.assert_array_equal(alone.response.latency_ms, among.response.latency_ms)
+def about(scenario: Scenario, first: int, last: int) -> Counter[Event]:
+    """What is told of what happened in these seconds: a label belongs to the time of its prediction."""
+    told = events(written(scenario, first, last))
+    late = [e for e in told if e.topic == TopicName.LABELS and not first <= int(e.who.rsplit("-", 2)[1]) < last]
+    for event in late:
+        del told[event]
+    return told
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    first=st.integers(560, 680),
+    length=st.integers(1, 60),
+    step_s=st.integers(1, 40),
+    kind=st.sampled_from(list(STRUCK)),
+)
+def test_whoever_makes_a_second_makes_the_same(first: int, length: int, step_s: int, kind: str) -> None:
+    scenario = scene(STRUCK[kind])
+    mix = scenario.mix(START_MS)
+    at_once = events(written(scenario, first, first + length, length))
+    assert at_once == events([b for blocks in mix.spans(first, first + length, step_s) for b in blocks])
+    assert at_once == events([b for blocks in mix.seconds(first, first + length) for b in blocks])
+
+
+def test_shares_of_a_run_add_up_to_the_run() -> None:
+    parts = [events(written(CLEAN, second, second + 1)) for share in range(3) for second in range(share, 30, 3)]
+    assert sum(parts, Counter()) == events(written(CLEAN, 0, 30))
+
+
+@pytest.mark.parametrize("kind", STRUCK)
+def test_an_injection_changes_its_entity_in_its_time_and_nothing_else(kind: str) -> None:
+    struck, entity = scene(STRUCK[kind]), str(STRUCK[kind]["entity"])
+    assert others(struck, entity, 595, 665) == others(CLEAN, entity, 595, 665)
+    assert about(struck, 560, 600) == about(CLEAN, 560, 600)
+    assert about(struck, 660, 720) == about(CLEAN, 660, 720)
+    assert events(written(struck, 600, 660)) != events(written(CLEAN, 600, 660))
 
 
 def test_seeds_and_seconds_differ() -> None:
-    models = serving_models()
-    one, two = Mix(models, (), START_MS, 1), Mix(models, (), START_MS, 2)
-    assert one.second(0, 0).response.latency_ms.tolist() != two.second(0, 0).response.latency_ms.tolist()
-    assert one.second(0, 0).response.latency_ms.tolist() != one.second(0, 1).response.latency_ms.tolist()
+    def says(seed: int, first: int) -> set[str]:
+        found = events(written(scene(seed=seed), first, first + 10))
+        return {event.says for event in found if event.topic == TopicName.PREDICTIONS}
+
+    assert not says(1, 0) & says(2, 0)
+    assert not says(1, 0) & says(1, 10)
 
 
 def test_event_times_are_ascending_and_within_their_second() -> None:
-    mix = demo().mix(START_MS)
-    for second in (0, 59, 3599):
-        for predictions in next(mix.seconds(second, second + 1)):
-            ts = predictions.ts_ms
-            assert (np.diff(ts) >= 0).all()
-            assert (ts >= START_MS + second * 1000).all()
-            assert (ts < START_MS + (second + 1) * 1000).all()
+    mix = CLEAN.mix(START_MS)
+    for second in (0, 59, 600):
+        for block in next(mix.seconds(second, second + 1)):
+            assert (np.diff(block.ts_ms) >= 0).all()
+            assert (block.ts_ms >= START_MS + second * 1000).all()
+            assert (block.ts_ms < START_MS + (second + 1) * 1000).all()
 
 
-def test_a_fault_changes_nothing_outside_its_time_and_model() -> None:
-    models = serving_models()
-    struck = Mix(models, (fault(Effect.SCALE, 3.0, target="amount"),), START_MS)
-    clean = Mix(models, (), START_MS)
-    for second, number in ((9, 0), (20, 0), (15, 1), (15, 2)):
-        one, two = struck.second(number, second), clean.second(number, second)
-        assert one.event_id == two.event_id
-        np.testing.assert_array_equal(one.response.latency_ms, two.response.latency_ms)
+def test_a_mix_names_its_topics_once() -> None:
+    every = (TopicName.PREDICTIONS, TopicName.LABELS, TopicName.FEATURES, TopicName.GPU_TELEMETRY)
+    assert CLEAN.mix(START_MS).topics == every
+    assert demo().mix(START_MS).topics == (TopicName.PREDICTIONS,)
 
 
-def test_a_scaled_feature_is_scaled_and_moves_the_score() -> None:
-    models = serving_models()
-    struck = Mix(models, (fault(Effect.SCALE, 3.0, target="amount"),), START_MS).second(0, 12)
-    clean = Mix(models, (), START_MS).second(0, 12)
-    np.testing.assert_allclose(struck.features["amount"].astype(float), 3 * clean.features["amount"].astype(float))
-    assert struck.response.score is not None
-    assert clean.response.score is not None
-    assert (struck.response.score > clean.response.score).all()
-
-
-def test_nulls_come_at_their_share() -> None:
-    mix = Mix(
-        serving_models(),
-        (fault(Effect.NULLS, 0.3, model="recommender", target="user_embedding_norm", end_s=110),),
-        START_MS,
-    )
-    values = gathered(mix, "recommender", 10, 110, "user_embedding_norm")
-    ratio = np.isnan(values).mean()
-    # Four standard deviations of a share of this many rows.
-    assert abs(ratio - 0.3) < 4 * np.sqrt(0.3 * 0.7 / len(values))
-
-
-def test_only_the_tail_slows_down() -> None:
-    slow = fault(Effect.SLOW_TAIL, 1.8, model="chat-llm", tail_over_ms=6000.0, end_s=110)
-    struck = gathered(Mix(serving_models(), (slow,), START_MS), "chat-llm", 10, 110, "latency_ms")
-    clean = gathered(Mix(serving_models(), (), START_MS), "chat-llm", 10, 110, "latency_ms")
-    np.testing.assert_array_equal(struck, np.where(clean > 6000.0, clean * 1.8, clean))
-    assert (clean > 6000.0).any()
-    assert (clean <= 6000.0).any()
-
-
-def test_traffic_falls_to_its_share() -> None:
-    mix = Mix(serving_models(), (fault(Effect.VOLUME, 0.3, model="recommender", end_s=110),), START_MS)
-    clean = Mix(serving_models(), (), START_MS)
-    number = place(mix, "recommender")
-    struck = sum(len(mix.second(number, s)) for s in range(10, 110))
-    usual = sum(len(clean.second(number, s)) for s in range(10, 110))
-    assert abs(struck - 0.3 * usual) < 5 * np.sqrt(usual)
-
-
-def test_failures_come_at_their_share() -> None:
-    mix = Mix(serving_models(), (fault(Effect.ERRORS, 1.0),), START_MS)
-    assert set(mix.second(0, 10).response.status.tolist()) == {"upstream_timeout"}
-    assert "upstream_timeout" not in set(mix.second(0, 9).response.status.tolist())
-
-
-@pytest.mark.parametrize(
-    ("wrong", "words"),
-    [
-        ({"effect": Effect.SCALE, "magnitude": 2.0}, "needs the feature"),
-        ({"effect": Effect.NULLS, "magnitude": 1.5, "target": "amount"}, "share"),
-        ({"effect": Effect.VOLUME, "magnitude": -1.0}, "nothing real"),
-        ({"effect": Effect.VOLUME, "magnitude": 0.5, "end_s": 10}, "end after its onset"),
-    ],
-)
-def test_impossible_faults_are_refused(wrong: dict[str, object], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        fault(**wrong)  # type: ignore[arg-type]
-
-
-def test_a_fault_about_an_unknown_model_or_feature_is_refused() -> None:
-    with pytest.raises(ValueError, match="fraud-scorer"):
-        Mix(serving_models(), (fault(Effect.VOLUME, 0.5, model="nobody"),), START_MS)
-    with pytest.raises(ValueError, match="velocity_24h"):
-        Mix(serving_models(), (fault(Effect.SCALE, 2.0, target="velocity"),), START_MS).second(0, 10)
-
-
-def test_models_are_found_by_name() -> None:
-    assert pick(serving_models(), "chat-llm").version == "llama-70b-2"
-    with pytest.raises(KeyError, match="recommender"):
-        pick(serving_models(), "none")
-
-
-def test_truths_stand_where_the_faults_are() -> None:
-    placed = truths(demo().faults, START_MS)
-    assert [t.onset_ms for t in placed] == sorted(t.onset_ms for t in placed)
-    assert placed[0].onset_ms == START_MS + demo().faults[0].onset_s * 1000
-
-
-def test_faults_of_one_model_do_not_overlap_in_the_demo() -> None:
-    # The scorecard could not tell which of two a late alert belongs to.
-    faults = sorted(demo().faults, key=lambda f: f.onset_s)
-    assert all(one.end_s <= two.onset_s for one, two in pairwise(faults))
+def test_event_ids_are_unique_and_labels_name_them() -> None:
+    blocks = written(CLEAN, 0, 600)
+    asked = [one for block in blocks if isinstance(block, Predictions) for one in block.event_id]
+    labelled = [one for block in blocks if isinstance(block, Labels) for one in block.event_id]
+    assert len(asked) == len(set(asked))
+    assert len(labelled) == len(set(labelled)) > 0
+    assert set(labelled) < set(asked)
