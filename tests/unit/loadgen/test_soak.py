@@ -1,5 +1,6 @@
 """A soak test's verdict: what a leak, a lag that stays and a restart look like, and what is no such thing."""
 
+import dataclasses
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +10,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from loadgen.scenarios import demo
+from loadgen.scenarios import load as load_scenario
+from loadgen.soak import staging
 from loadgen.soak.capacity import Ramp, held
 from loadgen.soak.recording import Begun, Entry, Gap, Heard, Injected, Load, Reading, Recording, line, load, reading
 from loadgen.soak.report import html
@@ -181,3 +185,24 @@ def test_a_step_is_held_when_little_more_waits_and_the_generator_kept_up() -> No
     assert held(1000, 500, 2400, 0.1)
     assert not held(1000, 500, 2600, 0.1)
     assert not held(1000, 500, 500, 3.0)
+
+
+def test_what_is_played_has_the_rate_that_is_asked_for_whatever_the_hour_and_survives_its_file(tmp_path: Path) -> None:
+    spec = staging.quiet(staging.at_rate(demo(), 5_000), 120)
+    again = load_scenario(str(staging.write(spec, tmp_path / "soak.yaml")))
+    blocks = [block for second in again.mix(1_780_000_000_000).seconds(0, 20) for block in second]
+    assert sum(map(len, blocks)) == pytest.approx(100_000, rel=0.03)
+    assert again.spec == spec
+
+
+def test_faults_come_again_and_bursts_raise_the_whole_by_what_is_said() -> None:
+    spec = staging.endless(staging.at_rate(demo(), 1_000), 2 * 3600, burst_ratio=1.3)
+    names = [injection.name for injection in spec.timeline]
+    assert len(names) == len(set(names)) == 2 * len(demo().injections) + 7
+    assert [i.onset_s for i in spec.timeline] == sorted(i.onset_s for i in spec.timeline)
+    assert all(injection.end_s <= spec.duration_s for injection in spec.timeline)
+    only = msgspec.structs.replace(spec, timeline=tuple(i for i in spec.timeline if i.name == "burst 1"))
+    mix = msgspec.structs.replace(only, duration_s=3600)
+    scenario = dataclasses.replace(demo(), spec=mix)
+    seconds = [sum(map(len, blocks)) for blocks in scenario.mix(1_780_000_000_000).seconds(850, 950)]
+    assert sum(seconds[50:]) / sum(seconds[:50]) == pytest.approx(1.3, rel=0.05)
