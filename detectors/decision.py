@@ -5,6 +5,9 @@ sampling noise explains, and (where it has p-values) passes Benjamini-Hochberg's
 all quantities of its scope. A finding fires when k of the last m ready windows are evidence and ends when fewer than
 a lower number are. Windows that are not ready do neither.
 
+How loud it is follows from the *strength* of a window, which grows with the score's distance from its limit and with
+persistence; how sure it is from that strength beside the detector's own past (:mod:`detectors.confidence`).
+
 References
 ----------
 .. [1] Y. Benjamini, Y. Hochberg, "Controlling the false discovery rate", 1995.
@@ -17,6 +20,7 @@ from typing import ClassVar, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.confidence import NullStrength
 from detectors.protocol import Bools, Floats, Ints, Scores
 from detectors.registry import REGISTRY, Rule
 from detectors.state import Columns, StateError, pack, unpack
@@ -25,6 +29,7 @@ from schemas.findings import Severity
 SEVERITIES: Final = (Severity.INFO, Severity.TICKET, Severity.PAGE)
 """What the codes of :attr:`Decisions.severity` mean."""
 FALSE_DISCOVERY_RATIO: Final = 0.01
+_NULL: Final = "#null."
 _BLANK: Final = {
     "evidence": np.zeros((), np.uint32),
     "firing": np.zeros((), np.bool_),
@@ -38,9 +43,10 @@ class Decisions:
 
     ``evidence`` bool[n]: this window speaks against the series. ``firing`` bool[n]: a finding holds (also through
     windows that are not ready); ``started`` and ``cleared`` bool[n]: since this window, no longer since this window.
-    ``since_ms`` int64[n]: start of the first window of the evidence, 0 where there is none. ``confidence`` float64[n],
+    ``since_ms`` int64[n]: start of the first window of the evidence, 0 where there is none. ``strength`` float64[n],
     0…1, NaN where not ready: grows with the score's distance from its limit and with the share of windows that agree.
-    ``severity`` int8[n]: places in :data:`SEVERITIES`, meaningful where firing or cleared.
+    ``confidence`` float64[n], 0…1, NaN where not ready: how sure it is that there is something, comparable across
+    detectors. ``severity`` int8[n]: places in :data:`SEVERITIES`, meaningful where firing or cleared.
     """
 
     evidence: Bools
@@ -48,6 +54,7 @@ class Decisions:
     started: Bools
     cleared: Bools
     since_ms: Ints
+    strength: Floats
     confidence: Floats
     severity: NDArray[np.int8]
 
@@ -108,7 +115,7 @@ class DecisionBank:
 
     Notes
     -----
-    O(n) per step; 13 bytes per (detector, series).
+    O(n) per step; 17 bytes per (detector, series).
     """
 
     state_version: ClassVar[int] = 1
@@ -119,6 +126,7 @@ class DecisionBank:
         self._rules = {kind: spec.rule for kind, spec in REGISTRY.items()} | dict(rules or {})
         self._ratio = false_discovery_ratio
         self._states: dict[str, Columns] = {}
+        self._nulls: dict[str, NullStrength] = {}
 
     def decide(self, scores: Scores, start_ms: int, size_ms: int) -> Decisions:
         """The decisions for one detector's scores of the window of ``size_ms`` that starts at ``start_ms``.
@@ -148,27 +156,38 @@ class DecisionBank:
         since = np.where(was_firing, memory["since_ms"][series], began)
         memory["evidence"][series], memory["firing"][series], memory["since_ms"][series] = recent, firing, since
         share = np.where(urgent, np.maximum(hits / rule.m, quick / rule.urgent_m), hits / rule.m)
-        confidence = _confidence(scores, share)
+        strength = _strength(scores, share)
+        null = self._nulls.setdefault(scores.detector, NullStrength())
+        noted = _strength(scores, np.maximum(share, 1 / rule.m))
+        confidence = null.confidence(series, noted)
+        null.learn(series, noted, against, ready & ~firing & ~was_firing)
         return Decisions(
             evidence=against,
             firing=firing,
             started=firing & ~was_firing,
             cleared=was_firing & ~firing,
             since_ms=since,
+            strength=strength,
             confidence=confidence,
-            severity=_severity(rule, scores, confidence),
+            severity=_severity(rule, scores, strength),
         )
 
     def forget(self, series: Ints) -> None:
         """Drop what is known of series whose scope is gone."""
         for memory in self._states.values():
             memory.forget(series)
+        for null in self._nulls.values():
+            null.forget(series)
 
     def to_bytes(self) -> bytes:
         """The whole memory."""
         arrays = {
             kind: np.frombuffer(memory.to_bytes(kind, self.state_version), np.uint8)
             for kind, memory in self._states.items()
+        }
+        arrays |= {
+            _NULL + kind: np.frombuffer(null.to_bytes(kind, self.state_version), np.uint8)
+            for kind, null in self._nulls.items()
         }
         return pack("decision", self.state_version, arrays)
 
@@ -185,6 +204,10 @@ class DecisionBank:
         """
         bank = cls(rules, false_discovery_ratio)
         for kind, saved in unpack(raw, "decision", cls.state_version).items():
+            if kind.startswith(_NULL):
+                name = kind.removeprefix(_NULL)
+                bank._nulls[name] = NullStrength.from_bytes(saved.tobytes(), name, cls.state_version)
+                continue
             bank._states[kind] = Columns.from_bytes(saved.tobytes(), kind, cls.state_version, _BLANK)
         return bank
 
@@ -200,15 +223,15 @@ def _count(bits: NDArray[np.uint32]) -> NDArray[np.int64]:
     return np.bitwise_count(bits).astype(np.int64)
 
 
-def _confidence(scores: Scores, share: Floats) -> Floats:
+def _strength(scores: Scores, share: Floats) -> Floats:
     """(1 - 2^(-score / limit)) · share of windows that agree: a half at the limit, then nearer 1 with each."""
     limit = np.maximum(np.maximum(scores.floor, scores.noise), 1e-12)
     return np.where(scores.ready, (1 - np.exp2(-scores.score / limit)) * share, np.nan)
 
 
-def _severity(rule: Rule, scores: Scores, confidence: Floats) -> NDArray[np.int8]:
+def _severity(rule: Rule, scores: Scores, strength: Floats) -> NDArray[np.int8]:
     level = np.full(len(scores.series), SEVERITIES.index(rule.severity), np.int8)
     if rule.page_when is not None:
-        pages = rule.page_when(scores) & (confidence >= rule.page_confidence_ratio)
+        pages = rule.page_when(scores) & (strength >= rule.page_strength_ratio)
         level[pages] = SEVERITIES.index(Severity.PAGE)
     return level

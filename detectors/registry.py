@@ -38,7 +38,7 @@ class Rule:
 
     It fires at ``k`` of the last ``m`` ready windows and ends below ``clear_below`` of them. Where ``urgent_when``
     holds it fires at ``urgent_k`` of ``urgent_m`` already. It is of ``severity``, and a page where ``page_when``
-    holds and the confidence reaches ``page_confidence_ratio``: what hurts users, and nothing that can wait for the
+    holds and the strength reaches ``page_strength_ratio``: what hurts users, and nothing that can wait for the
     morning.
     """
 
@@ -47,7 +47,7 @@ class Rule:
     clear_below: int = 2
     severity: Severity = Severity.TICKET
     page_when: Callable[[Scores], Bools] | None = None
-    page_confidence_ratio: float = 1.0
+    page_strength_ratio: float = 1.0
     urgent_when: Callable[[Scores], Bools] | None = None
     urgent_k: int = 2
     urgent_m: int = 3
@@ -99,29 +99,29 @@ REGISTRY: Final[dict[str, Spec]] = {
         VolumeChange,
         VolumeParams,
         Kind.VOLUME,
-        Rule(page_when=_no_events, page_confidence_ratio=0.6, urgent_when=_no_events),
+        Rule(page_when=_no_events, page_strength_ratio=0.6, urgent_when=_no_events),
     ),
-    "errors": Spec(ErrorRatio, ErrorParams, Kind.ERRORS, Rule(page_when=_always, page_confidence_ratio=0.7)),
+    "errors": Spec(ErrorRatio, ErrorParams, Kind.ERRORS, Rule(page_when=_always, page_strength_ratio=0.7)),
     "bad_input": Spec(BadInput, BadInputParams, Kind.BAD_INPUT, _AT_ONCE),
-    "latency": Spec(LatencyQuantiles, LatencyParams, Kind.LATENCY, Rule(page_when=_tail, page_confidence_ratio=0.8)),
+    "latency": Spec(LatencyQuantiles, LatencyParams, Kind.LATENCY, Rule(page_when=_tail, page_strength_ratio=0.8)),
     "latency_limit": Spec(
         LatencyOverLimit,
         LatencyLimitParams,
         Kind.LATENCY_SLO,
-        Rule(k=1, m=1, clear_below=1, page_when=_always, page_confidence_ratio=0.5),
+        Rule(k=1, m=1, clear_below=1, page_when=_always, page_strength_ratio=0.5),
     ),
     "slo": Spec(
         SloBurn,
         SloParams,
         Kind.SLO_BURN,
-        Rule(k=1, m=1, clear_below=1, page_when=_burns_fast, page_confidence_ratio=0.5),
+        Rule(k=1, m=1, clear_below=1, page_when=_burns_fast, page_strength_ratio=0.5),
     ),
     "outliers": Spec(RowOutliers, OutlierParams, Kind.OUTLIERS, Rule()),
     "gpu_temperature": Spec(GpuTemperature, TemperatureParams, Kind.GPU_TEMPERATURE, _AT_ONCE),
     "gpu_throttle": Spec(GpuThrottle, ThrottleParams, Kind.GPU_THROTTLE, Rule()),
     "gpu_memory": Spec(GpuMemory, GpuMemoryParams, Kind.GPU_MEMORY, Rule(severity=Severity.INFO)),
     "gpu_xid": Spec(
-        GpuXid, XidParams, Kind.GPU_XID, Rule(k=1, m=1, clear_below=1, page_when=_critical, page_confidence_ratio=0.5)
+        GpuXid, XidParams, Kind.GPU_XID, Rule(k=1, m=1, clear_below=1, page_when=_critical, page_strength_ratio=0.5)
     ),
 }
 

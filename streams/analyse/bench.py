@@ -15,6 +15,7 @@ from detectors.fraud.outliers import RowOutliers
 from detectors.protocol import Detector, Role, Scores, WindowBatch
 from detectors.references import reference_sample
 from detectors.registry import REGISTRY, Rule, finding_kind, make, restore
+from detectors.sensitivity import Sensitivities, adjusted, factors
 from schemas.baselines import Baseline
 from schemas.findings import Finding
 from schemas.rows import RowBatch
@@ -55,15 +56,18 @@ class DetectorBench:
         See :class:`~detectors.decision.DecisionBank`.
     sampled_models
         Patterns of the models whose rows are watched for outliers (``*fraud*``).
+    sensitivities
+        How much it takes before something is said about a scope.
     metrics, clock
         Told what each step cost.
     """
 
     def __init__(
         self, params: Mapping[str, Any], rules: Mapping[str, Rule], false_discovery_ratio: float,
-        sampled_models: tuple[str, ...], metrics: Metrics, clock: Clock,
+        sampled_models: tuple[str, ...], sensitivities: Sensitivities, metrics: Metrics, clock: Clock,
     ) -> None:  # fmt: skip
         self._params = params
+        self._sensitivities = sensitivities
         self._rules, self._ratio = rules, false_discovery_ratio
         self._sampled_models = sampled_models
         self._metrics, self._clock = metrics, clock
@@ -81,6 +85,7 @@ class DetectorBench:
 
     def step(self, batch: WindowBatch, version: int, baseline_ids: list[str]) -> Iterator[RowBatch | Finding]:
         """Score a window with every detector of its size, decide, and say what was found."""
+        level = factors(batch.scopes.key, self._sensitivities)
         invalid = np.array([key.model == INVALID for key in batch.scopes.key], bool)
         for kind, detector in self._detectors.items():
             if detector.window_s * 1000 != batch.size_ms or not _concerns(kind, batch.scopes.family[0]):
@@ -92,6 +97,7 @@ class DetectorBench:
                 scores = replace(scores, ready=scores.ready & ~invalid[scores.scope])
             if not len(scores.series):
                 continue
+            scores = adjusted(scores, level)
             decisions = self._decisions.decide(scores, batch.start_ms, batch.size_ms)
             self._metrics.stepped(kind, self._clock.monotonic_s() - began)
             yield from _score_rows(batch, scores, decisions, version, baseline_ids)

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from detectors.registry import REGISTRY, make
+from detectors.sensitivity import Sensitivities, Sensitivity
 from detectors.slo.burn import SloParams
 from schemas.topics import TopicName
 from streams.analyse.bench import DetectorBench, rules_of
@@ -41,6 +42,7 @@ def analyse_stage(
             rules_of(decision.k, decision.m),
             decision.fdr_ratio,
             settings.baseline.sampled_models,
+            Sensitivities(Sensitivity(decision.sensitivity), decision.low_sensitivity, decision.high_sensitivity),
             metrics,
             clock,
         )

@@ -257,6 +257,15 @@ class BaselineSettings(Section):
 class DecisionSettings(Section):
     """When a score becomes a finding."""
 
+    sensitivity: Literal["low", "normal", "high"] = Field(
+        "normal",
+        description="How much it takes before something is said: `low` doubles the effects that matter and asks for "
+        "1.25 times the noise, `high` takes 0.6 and 0.85 of them. Limits that are set stay.",
+    )
+    low_sensitivity: Names = Field(
+        (), description="Scopes of low sensitivity: patterns of models, or of `model/segment`, with `*`."
+    )
+    high_sensitivity: Names = Field((), description="Scopes of high sensitivity; they win over `low_sensitivity`.")
     k: int = Field(3, ge=1, le=100, description="Windows of the last `m` that must exceed the threshold.")
     m: int = Field(5, ge=1, le=100, description="Windows looked back on.")
     fdr_ratio: float = Field(
