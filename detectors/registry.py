@@ -19,7 +19,10 @@ from detectors.gpu.memory import GpuMemory, GpuMemoryParams
 from detectors.gpu.temperature import GpuTemperature, TemperatureParams
 from detectors.gpu.throttle import GpuThrottle, ThrottleParams
 from detectors.gpu.xid import CRITICAL_WEIGHT, GpuXid, XidParams
+from detectors.latency.hosts import HostParams, SlowHost
+from detectors.latency.modes import LatencyModes, ModeParams
 from detectors.latency.quantiles import LatencyParams, LatencyQuantiles
+from detectors.latency.tail import LatencyTail, TailParams
 from detectors.latency.threshold import LatencyLimitParams, LatencyOverLimit
 from detectors.parameters import ParameterError
 from detectors.protocol import Bools, Detector, Scores
@@ -110,6 +113,9 @@ REGISTRY: Final[dict[str, Spec]] = {
         Kind.LATENCY_SLO,
         Rule(k=1, m=1, clear_below=1, page_when=_always, page_strength_ratio=0.5),
     ),
+    "latency_tail": Spec(LatencyTail, TailParams, Kind.LATENCY, Rule()),
+    "latency_modes": Spec(LatencyModes, ModeParams, Kind.LATENCY, Rule()),
+    "latency_hosts": Spec(SlowHost, HostParams, Kind.SLOW_HOST, Rule()),
     "slo": Spec(
         SloBurn,
         SloParams,

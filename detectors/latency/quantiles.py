@@ -1,20 +1,15 @@
 r"""p50, p95 and p99 of latency against the baseline's."""
 
-from typing import ClassVar, Final, Self
+from collections.abc import Callable
+from typing import ClassVar, Self
 
 import msgspec
 import numpy as np
 
 from detectors import scoring, special, state
+from detectors.latency.noise import GRAIN, NAMES, enough, middle, quantile_noise
 from detectors.parameters import check_bounds
 from detectors.protocol import Floats, Ints, Role, Scores, WindowBatch
-
-QUANTILES: Final = np.array([0.5, 0.95, 0.99])
-_NAMES: Final = ("p50", "p95", "p99")
-_Z: Final = np.array([special.z_of(1 - q) for q in QUANTILES])
-_DENSITY: Final = np.exp(-_Z * _Z / 2) / np.sqrt(2 * np.pi)
-_SPREAD: Final = np.sqrt(QUANTILES * (1 - QUANTILES)) / _DENSITY
-"""Standard deviation of a quantile of n standard normal values, times √n."""
 
 
 class LatencyParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,10 +36,10 @@ class LatencyParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class LatencyQuantiles:
     r"""Logarithm of the worst of p50, p95 and p99 over the baseline's.
 
-    Noise is that of order statistics, $\sqrt{q(1-q)} / (f(Q) Q)$ per $\sqrt n$ on the logarithm, where the density
-    comes from the slopes between the baseline's own quantiles, the steeper of the two neighbours. A quantile whose
-    noise exceeds the floor counts for less in proportion, so that one score can stand for the three: it is at the floor
-    exactly where the quantile is at its noise. The label names the quantile; value and reference are its milliseconds.
+    Noise is that of order statistics (:mod:`detectors.latency.noise`). A quantile whose noise exceeds the floor counts
+    for less in proportion, so that one score can stand for the three: it is at the floor exactly where the quantile is
+    at its noise. The label names the quantile; value and reference are its milliseconds. The note says whether p50 has
+    moved as well, or the tail alone has.
 
     Parameters
     ----------
@@ -63,7 +58,7 @@ class LatencyQuantiles:
     def __init__(self, params: LatencyParams | None = None) -> None:
         self.params = params or LatencyParams()
         self.window_s = self.params.window_s
-        self._z = special.z_of(self.params.false_alarm_ratio / len(_NAMES))
+        self._z = special.z_of(self.params.false_alarm_ratio / len(NAMES))
 
     def step(self, windows: WindowBatch) -> Scores:
         """Score every latency series with a baseline."""
@@ -72,13 +67,15 @@ class LatencyQuantiles:
         value, reference = numeric.quantiles[places], numeric.ref_quantiles[places]
         N = np.maximum(numeric.count[places], 1).astype(np.float64)
         M = np.maximum(numeric.ref_count[places], 1).astype(np.float64)
-        beyond = np.minimum(N, M)[:, None] * (1 - QUANTILES) >= params.min_beyond
+        beyond = enough(np.minimum(N, M), params.min_beyond)
         # Comparisons with NaN are false: what has no value or no baseline is not usable.
         usable = beyond & (value > 0) & (reference > 0) & numeric.has_baseline[places, None]
         value, reference = np.where(usable, value, np.nan), np.where(usable, reference, np.nan)
         floor = float(np.log(params.floor_ratio))
         rise = np.where(value - reference >= params.min_rise_ms, np.log(value / reference), 0.0)
-        noise = self._noise(numeric.ref_quantiles[places], N, M)
+        variance = params.design_effect * (1 / N + 1 / M)
+        noise = GRAIN + self._z * quantile_noise(numeric.ref_quantiles[places], variance)
+        note = _note(value, reference, noise, floor)
         weight = np.minimum(1, floor / np.maximum(noise, 1e-12)) if floor > 0 else np.ones_like(noise)
         score = np.where(usable, np.maximum(rise, 0) * weight, -1.0)
         worst = score.argmax(axis=1)
@@ -89,25 +86,15 @@ class LatencyQuantiles:
             score=score[row, worst],
             floor=floor,
             noise=noise * weight,
-            p_value=np.minimum(1, len(_NAMES) * special.normal_sf(rise[row, worst] / noise * self._z)),
+            p_value=np.minimum(1, len(NAMES) * special.normal_sf(rise[row, worst] / noise * self._z)),
             value=value,
             reference=reference,
             threshold=reference * np.exp(np.maximum(floor, noise)),
-            label=[_NAMES[i] for i in worst.tolist()],
+            label=[NAMES[i] for i in worst.tolist()],
+            note=lambda place: note(place) if worst[place] else "",
         )
         subject = scoring.numeric_subject(numeric, places)
-        return scoring.scores(self.kind, "ms", subject, usable.any(axis=1), measured)
-
-    def _noise(self, reference: Floats, N: Floats, M: Floats) -> Floats:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            logs = np.log(np.where(reference > 0, reference, np.nan))
-        slopes = np.diff(logs, axis=1) / np.diff(_Z)
-        steeper = np.maximum(slopes[:, 0], slopes[:, 1])
-        slope = np.column_stack((slopes[:, 0], steeper, steeper))
-        # A LogHistogram's quantile is off by up to 1 %, on either side.
-        grain = 0.02
-        sampling = self._z * np.sqrt(self.params.design_effect * (1 / N + 1 / M))
-        return np.asarray(grain + slope * _SPREAD * sampling[:, None], np.float64)
+        return scoring.scores(self.kind, "ms", subject, np.asarray(usable.any(axis=1)), measured)
 
     def forget(self, series: Ints) -> None:
         """Nothing is kept of a series."""
@@ -121,3 +108,7 @@ class LatencyQuantiles:
         """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
         state.unpack(raw, cls.kind, cls.state_version)
         return cls(msgspec.convert(params, LatencyParams))
+
+
+def _note(value: Floats, reference: Floats, noise: Floats, floor: float) -> Callable[[int], str]:
+    return lambda place: middle(reference[place, 0], value[place, 0], noise[place, 0], floor)

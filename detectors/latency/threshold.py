@@ -9,7 +9,7 @@ import numpy as np
 
 from detectors import scoring
 from detectors.parameters import ParameterError, check_bounds
-from detectors.protocol import Ints, Role, Scores, WindowBatch
+from detectors.protocol import LATENCIES, Ints, Role, Scores, WindowBatch
 from detectors.sustained import SustainedMinimum
 from schemas.scopes import Scope
 
@@ -17,14 +17,17 @@ _PLACE: Final = {"p50": 0, "p95": 1, "p99": 2}
 
 
 class LatencyLimit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``limit_ms`` > 0 for the models whose name matches ``model``, a glob (``"fraud-*"``)."""
+    """``limit_ms`` > 0 on ``quantity`` for the models whose name matches ``model``, a glob (``"fraud-*"``)."""
 
     model: str
     limit_ms: float
+    quantity: str = "latency_ms"
 
     def __post_init__(self) -> None:
         """Check the bounds."""
         check_bounds(self, limit_ms=(1e-6, 1e12))
+        if self.quantity not in LATENCIES:
+            raise ParameterError(f"LatencyLimit.quantity = {self.quantity!r}: give one of {', '.join(LATENCIES)}")
 
 
 class LatencyLimitParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,9 +79,8 @@ class LatencyOverLimit:
         """Score every latency series of a model with a limit, once it has been seen for N minutes."""
         numeric, params = windows.numeric, self.params
         places = np.flatnonzero(numeric.role == Role.LATENCY)
-        scope = numeric.scope[places]
-        limits = {i: self._limit(windows.scopes.key, i) for i in set(scope.tolist())}
-        limit = np.array([limits[i] for i in scope.tolist()], np.float64)
+        keys = windows.scopes.key
+        limit = np.array([self._limit(keys, int(numeric.scope[i]), numeric.name[i]) for i in places], np.float64)
         value = numeric.quantiles[places, _PLACE[params.quantile]]
         usable = (numeric.count[places] >= params.min_rows) & ~np.isnan(value) & ~np.isnan(limit)
         score = np.full(len(places), np.nan)
@@ -93,10 +95,10 @@ class LatencyOverLimit:
         )
         return scoring.scores(self.kind, "ms", scoring.numeric_subject(numeric, places), usable, measured)
 
-    def _limit(self, keys: Sequence[Scope], scope: int) -> float:
+    def _limit(self, keys: Sequence[Scope], scope: int, quantity: str) -> float:
         model = keys[scope].model if keys else ""
-        found = (limit.limit_ms for limit in self.params.limits if fnmatchcase(model, limit.model))
-        return next(found, float("nan"))
+        own = (limit for limit in self.params.limits if limit.quantity == quantity)
+        return next((limit.limit_ms for limit in own if fnmatchcase(model, limit.model)), float("nan"))
 
     def forget(self, series: Ints) -> None:
         """Drop the windows of ``series``."""

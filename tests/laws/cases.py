@@ -21,6 +21,8 @@ FEATURES = ("features.amount", "features.flag", "features.rare", "score", "laten
 GPU = Scope(Family.GPU, "host-1", "GPU-1")
 MODELS = tuple(Scope(Family.PREDICTION, f"model-{i}", "1") for i in range(3))
 SCOPES = (*MODELS, GPU)
+HOSTS = tuple(Scope(Family.PREDICTION, "model-0", "1", f"host={name}") for name in "abcd")
+EVERYONE = (*SCOPES, *HOSTS)
 
 # Warm-ups short enough for a test; what is measured stays at its default.
 PARAMS: Mapping[str, Mapping[str, object]] = {
@@ -52,7 +54,7 @@ def values(rng: np.random.Generator, rows: int) -> dict[str, Floats]:
 
 @functools.cache
 def baseline(scope: Scope) -> Baseline:
-    rng = np.random.default_rng(SCOPES.index(scope))
+    rng = np.random.default_rng(EVERYONE.index(scope))
     rows = 4_000
     if scope.family is Family.GPU:
         gauges = {"temperature_c": rng.normal(60, 2, rows), "memory_used_ratio": rng.uniform(0.5, 0.6, rows)}
@@ -133,6 +135,13 @@ def _slower(seen: Seen, strength: float) -> Seen:
     return _numeric(seen, latency_ms=seen.numeric["latency_ms"] * (1 + 4 * strength))
 
 
+def _split(seen: Seen, strength: float) -> Seen:
+    """A part of the requests, up to four in ten, goes a way that is ten times longer."""
+    latency = seen.numeric["latency_ms"].copy()
+    latency[: int(len(latency) * 0.4 * strength)] *= 10
+    return _numeric(seen, latency_ms=latency)
+
+
 def _strange_rows(seen: Seen, strength: float) -> Seen:
     assert seen.sample is not None
     names, rows = seen.sample
@@ -156,6 +165,9 @@ ANOMALIES: Mapping[str, tuple[Scope, Callable[[Seen, float], Seen]]] = {
     "bad_input": (MODELS[0], lambda s, k: _counter(s, "reason", {"invalid_json": int(s.rows * k)})),
     "latency": (MODELS[0], _slower),
     "latency_limit": (MODELS[0], _slower),
+    "latency_tail": (MODELS[0], _slower),
+    "latency_modes": (MODELS[0], _split),
+    "latency_hosts": (HOSTS[0], _slower),
     "slo": (MODELS[0], lambda s, k: replace(_slower(s, k), errors=s.errors + int((s.rows - s.errors) * k))),
     "outliers": (MODELS[0], _strange_rows),
     "gpu_temperature": (GPU, lambda s, k: _numeric(s, temperature_c=s.numeric["temperature_c"] + 40 * k)),
@@ -168,7 +180,7 @@ assert set(ANOMALIES) == set(REGISTRY), "every registered detector is tested"
 
 @functools.cache
 def world() -> World:
-    return World({scope: baseline(scope) for scope in SCOPES}, slos=("up", "fast"))
+    return World({scope: baseline(scope) for scope in EVERYONE}, slos=("up", "fast"))
 
 
 def windows(seed: int, n: int, strength: float = 0.0, kind: str = "", since: int = 0) -> list[dict[Scope, Seen]]:
@@ -176,7 +188,8 @@ def windows(seed: int, n: int, strength: float = 0.0, kind: str = "", since: int
     rng = np.random.default_rng(seed)
     result = []
     for i in range(n):
-        seen = {scope: usual(rng, scope) for scope in SCOPES}
+        # Hosts come where they are asked for alone: every one of them is a scope to be drawn.
+        seen = {scope: usual(rng, scope) for scope in (EVERYONE if kind == "latency_hosts" else SCOPES)}
         if strength and i >= since:
             scope, harm = ANOMALIES[kind]
             seen[scope] = harm(seen[scope], strength)
@@ -195,7 +208,7 @@ def new(kind: str, params: Mapping[str, object] | None = None) -> Detector:
             names = baseline(scope).sample_names
             kept = [i for i, name in enumerate(names) if name != "latency_ms"]
             matrix = reference_sample(baseline(scope))[:, kept]
-            detector.set_reference(sorted(SCOPES).index(scope), [names[i] for i in kept], matrix)
+            detector.set_reference(sorted(EVERYONE).index(scope), [names[i] for i in kept], matrix)
     return detector
 
 
