@@ -64,6 +64,15 @@ class FaultScore(msgspec.Struct, frozen=True):
     alerts: int = 0
 
     @property
+    def told(self) -> bool:
+        """Whether somebody was told: by a ticket at least, or by an info where no more is wanted.
+
+        Nobody is told of an info, so that infos about everything are no detection of anything.
+        """
+        wanted = min(loudness(self.truth.severity), loudness(Severity.TICKET))
+        return self.detected and loudness(self.severity) >= wanted
+
+    @property
     def loud_enough(self) -> bool:
         """Whether it was said at least as loudly as it should be."""
         return self.detected and loudness(self.severity) >= loudness(self.truth.severity)

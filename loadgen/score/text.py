@@ -11,8 +11,8 @@ from loadgen.score.interval import IntervalScore
 from loadgen.score.totals import Account, KindScore
 
 _HEADINGS: Final = (
-    "injected", "found", "too quiet", "p50", "p95", "near misses that alerted", "true", "other", "false",
-    "of them pages", "false per model-day",
+    "injected", "found", "too quiet", "info only", "p50", "p95", "near misses that alerted", "true", "other", "false",
+    "of them pages", "false per model-day", "false infos",
 )  # fmt: skip
 
 
@@ -47,7 +47,8 @@ def summary(account: Account) -> list[str]:
         f"recall {_share(total.recall)}, precision {_share(total.precision)} ({_share(total.page_precision)} of "
         f"pages), F1 {total.f1:.2f}, {total.false.total} false alerts in {total.model_days:.1f} model-days "
         f"({total.false.unprovoked} out of nothing, {total.false.near_misses} at near misses, "
-        f"{total.false.wrong_family} of a wrong family), {account.duplicates} duplicates"
+        f"{total.false.wrong_family} of a wrong family), {total.false.infos} false infos, "
+        f"{account.duplicates} duplicates"
     )
     intervals = (("as many alarms", account.as_many), ("the best interval", account.best_interval))
     return [reached, *(_interval(words, interval) for words, interval in intervals if interval is not None)]
@@ -67,14 +68,15 @@ def _runs(account: Account) -> str:
 
 def _coloured(kind: KindScore) -> list[str]:
     cells = [escape(cell) for cell in _cells(kind)]
-    if kind.detected < kind.must:
-        cells[1] = f"[red]{cells[1]}[/]"
-    if kind.quiet:
-        cells[2] = f"[yellow]{cells[2]}[/]"
-    if kind.near_misses_alerted:
-        cells[5] = f"[red]{cells[5]}[/]"
-    if kind.false.total:
-        cells[8] = f"[red]{cells[8]}[/]"
+    worrying = {
+        1: (kind.detected < kind.must, "red"),
+        2: (kind.quiet > 0, "yellow"),
+        6: (kind.near_misses_alerted > 0, "red"),
+        9: (kind.false.total > 0, "red"),
+    }
+    for place, (holds, colour) in worrying.items():
+        if holds:
+            cells[place] = f"[{colour}]{cells[place]}[/]"
     return cells
 
 
@@ -83,6 +85,7 @@ def _cells(kind: KindScore) -> list[str]:
         kind.injection or "(of no kind)",
         f"{kind.detected} of {kind.must}" if kind.must else "–",
         str(kind.quiet) if kind.quiet else "–",
+        str(kind.noticed) if kind.noticed else "–",
         _seconds(kind.delay_p50_s),
         _seconds(kind.delay_p95_s),
         f"{kind.near_misses_alerted} of {kind.near_misses}" if kind.near_misses else "–",
@@ -91,6 +94,7 @@ def _cells(kind: KindScore) -> list[str]:
         str(kind.false.total),
         str(kind.false.pages),
         "–" if kind.false_per_model_day is None else f"{kind.false_per_model_day:.1f}",
+        str(kind.false.infos) if kind.false.infos else "–",
     ]
 
 

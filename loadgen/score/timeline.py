@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-from loadgen.score.episodes import Episode, word
+from loadgen.score.episodes import Episode, loudness, word
 from loadgen.score.run import Run
 from loadgen.score.scorecard import FaultScore, Judged, Judgement
 from loadgen.truth import Expectation
@@ -138,7 +138,8 @@ def _band(fault: FaultScore, scale: _Scale, y: int) -> str:
     words = f"{truth.name} ({truth.injected})" if truth.injected else truth.name
     fate = {
         "found": f"detected as {fault.kind} ({word(fault.severity)}) after {fault.delay_s or 0:.0f} s",
-        "missed": f"missed: {', '.join(kind.value for kind in truth.kinds)} expected",
+        "missed": f"missed: {', '.join(kind.value for kind in truth.kinds)} expected"
+        + (f", an info of {fault.kind} alone" if fault.detected else ""),
         "may": "may alert" + (f", did as {fault.kind}" if fault.detected else ", did not"),
         "near": "near miss, quiet",
         "alerted": f"near miss, alerted as {fault.kind}",
@@ -157,10 +158,10 @@ def _band(fault: FaultScore, scale: _Scale, y: int) -> str:
 
 def _state(fault: FaultScore) -> str:
     if fault.truth.expectation is Expectation.MUST_NOT:
-        return "alerted" if fault.detected else "near"
+        return "alerted" if fault.told else "near"
     if fault.truth.expectation is Expectation.MAY:
         return "may"
-    return "found" if fault.detected else "missed"
+    return "found" if fault.told else "missed"
 
 
 def _lasting(judged: Judged, scale: _Scale, y: int) -> str:
@@ -218,9 +219,9 @@ def _axis(scale: _Scale, y: int) -> list[str]:
 def _title(run: Run) -> str:
     named = f"{run.scenario}, seed {run.seed}: " if run.scenario else ""
     must = run.card.of(Expectation.MUST)
-    found = sum(fault.detected for fault in must)
-    false = sum(judged.false for judged in run.card.alerts)
-    return f"{named}{found} of {len(must)} faults detected, {false} false alerts"
+    found = sum(fault.told for fault in must)
+    false = sum(judged.false and loudness(judged.episode.severity) > 0 for judged in run.card.alerts)
+    return f"{named}{found} of {len(must)} faults detected, {false} false pages and tickets"
 
 
 def _short(entity: str) -> str:

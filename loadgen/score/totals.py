@@ -19,7 +19,11 @@ ALL: Final = "(all)"
 
 
 class FalseAlerts(msgspec.Struct, frozen=True):
-    """What was said for nothing, by how loudly, and by why it was false."""
+    """What was said for nothing: by how loudly, and by why it was false.
+
+    Infos are told to nobody, and stand apart: ``near_misses``, ``wrong_family`` and ``unprovoked`` add up to pages and
+    tickets.
+    """
 
     pages: int = 0
     tickets: int = 0
@@ -30,8 +34,8 @@ class FalseAlerts(msgspec.Struct, frozen=True):
 
     @property
     def total(self) -> int:
-        """All of them."""
-        return self.pages + self.tickets + self.infos
+        """Pages and tickets."""
+        return self.pages + self.tickets
 
 
 class KindScore(msgspec.Struct, frozen=True):
@@ -41,31 +45,33 @@ class KindScore(msgspec.Struct, frozen=True):
     ----------
     injection
         The kind; :data:`QUIET` where nothing was on, :data:`ALL` for all of them.
-    must, detected, quiet
-        Injections that must alert; those that did; and of these, those that were said more quietly than they should be.
+    must, detected, noticed, quiet
+        Injections that must alert; those about which somebody was told; those that an info alone named; and of those
+        detected, the ones that were said more quietly than they should be.
     may, near_misses, near_misses_alerted
-        Injections that may alert; that must not; and of these, those that did.
+        Injections that may alert; that must not; and of these, those about which somebody was told.
     recall, precision, f1
-        ``recall`` is detected ÷ must; ``precision`` true alerts ÷ (true + false) alerts; None where there is nothing to
-        divide by. Pages, tickets and infos count alike here, ``false`` tells them apart.
+        ``recall`` is detected ÷ must; ``precision`` true ÷ (true + false) pages and tickets; None where there is
+        nothing to divide by.
     page_precision
-        Of those that woke somebody, the share that named a fault.
+        Of the pages, the share that named a fault.
     delay_p50_s, delay_p95_s
         Event time from onset to the first alert event that names the fault, over those detected; None for none.
     true_alerts, other_alerts
-        Episodes that name a fault that must be found; episodes that count neither way (collateral, and injections that
-        may alert). More true alerts than detected faults means that faults were told more than once.
+        Pages and tickets that name a fault that must be found; those that count neither way (collateral, and injections
+        that may alert). More true alerts than detected faults means that faults were told more than once.
     false
-        Episodes for which there was no reason, counted under the injection during which they came.
+        Alerts for which there was no reason, counted under the injection during which they came.
     model_days
         For how long this kind was on, its grace included, in days of one entity; of :data:`QUIET`, the rest.
     false_per_model_day, false_pages_per_model_day
-        False alerts in that time.
+        False pages and tickets, and pages alone, in that time.
     """
 
     injection: str
     must: int = 0
     detected: int = 0
+    noticed: int = 0
     quiet: int = 0
     may: int = 0
     near_misses: int = 0
@@ -145,9 +151,10 @@ def account(runs: Sequence[Run]) -> Account:
 def _kind(name: str, faults: Sequence[FaultScore], alerts: Sequence[Judged], days: float) -> KindScore:
     must = [fault for fault in faults if fault.truth.expectation is Expectation.MUST]
     near_misses = [fault for fault in faults if fault.truth.expectation is Expectation.MUST_NOT]
-    found = [fault for fault in must if fault.detected]
+    found = [fault for fault in must if fault.told]
     delays = [fault.delay_s for fault in found if fault.delay_s is not None]
-    true = [judged.episode for judged in alerts if judged.judgement is Judgement.DETECTS]
+    told = [judged for judged in alerts if loudness(judged.episode.severity)]
+    true = [judged.episode for judged in told if judged.judgement is Judgement.DETECTS]
     false = _false(alerts)
     recall = _ratio(len(found), len(must))
     precision = _ratio(len(true), len(true) + false.total)
@@ -156,10 +163,11 @@ def _kind(name: str, faults: Sequence[FaultScore], alerts: Sequence[Judged], day
         injection=name,
         must=len(must),
         detected=len(found),
+        noticed=sum(fault.detected for fault in must) - len(found),
         quiet=sum(not fault.loud_enough for fault in found),
         may=len(faults) - len(must) - len(near_misses),
         near_misses=len(near_misses),
-        near_misses_alerted=sum(fault.detected for fault in near_misses),
+        near_misses_alerted=sum(fault.told for fault in near_misses),
         recall=recall,
         precision=precision,
         page_precision=_ratio(true_pages, true_pages + false.pages),
@@ -167,7 +175,7 @@ def _kind(name: str, faults: Sequence[FaultScore], alerts: Sequence[Judged], day
         delay_p50_s=_percentile(delays, 50),
         delay_p95_s=_percentile(delays, 95),
         true_alerts=len(true),
-        other_alerts=len(alerts) - len(true) - false.total,
+        other_alerts=len(told) - len(true) - false.total,
         false=false,
         model_days=days,
         false_per_model_day=_ratio(false.total, days),
@@ -178,7 +186,7 @@ def _kind(name: str, faults: Sequence[FaultScore], alerts: Sequence[Judged], day
 def _false(alerts: Iterable[Judged]) -> FalseAlerts:
     false = [judged for judged in alerts if judged.false]
     loud = [loudness(judged.episode.severity) for judged in false]
-    why = [judged.judgement for judged in false]
+    why = [judged.judgement for judged in false if loudness(judged.episode.severity)]
     return FalseAlerts(
         pages=loud.count(2),
         tickets=loud.count(1),

@@ -4,6 +4,7 @@ import io
 import json
 from xml.etree import ElementTree as ET
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -127,7 +128,7 @@ def test_kinds_add_up_to_the_total() -> None:
     assert totals.runs == 2
     assert [kind.injection for kind in totals.kinds] == ["feature_drift", "promotion", "small_drift", QUIET]
     assert totals.total.injection == ALL
-    for count in ("must", "detected", "may", "near_misses", "true_alerts", "other_alerts", "model_days"):
+    for count in ("must", "detected", "noticed", "may", "near_misses", "true_alerts", "other_alerts", "model_days"):
         assert sum(getattr(kind, count) for kind in totals.kinds) == pytest.approx(getattr(totals.total, count)), count
     for count in ("pages", "tickets", "infos", "unprovoked", "near_misses", "wrong_family"):
         assert sum(getattr(kind.false, count) for kind in totals.kinds) == getattr(totals.total.false, count), count
@@ -144,10 +145,22 @@ def test_delays_are_of_what_was_detected() -> None:
     assert total.delay_p95_s == pytest.approx(29.0)
 
 
-def test_too_quiet_is_detected_and_told() -> None:
-    row = account([run(alert(700, severity="info"))]).kind("feature_drift")
+def test_too_quiet_is_found_and_said_to_be() -> None:
+    loud = msgspec.structs.replace(FAULT, severity=Severity.PAGE)
+    row = account([run(alert(700, severity="warning"), truths=(loud,))]).kind("feature_drift")
     assert row is not None
     assert (row.detected, row.quiet, row.recall) == (1, 1, 1.0)
+
+
+def test_nobody_is_told_of_an_info() -> None:
+    infos = [alert(at_s, severity="info", id_=str(at_s)) for at_s in (100, 700, 2800)]
+    total = account([run(*infos)]).total
+    assert (total.detected, total.noticed, total.near_misses_alerted) == (0, 1, 0)
+    assert (total.true_alerts, total.false.total, total.false.infos) == (0, 0, 2)
+    assert total.precision is None
+    # Where no more is wanted it is enough.
+    modest = msgspec.structs.replace(FAULT, severity=Severity.INFO)
+    assert account([run(*infos, truths=(modest,))]).total.detected == 1
 
 
 def test_nothing_to_divide_by_is_unknown() -> None:
@@ -224,7 +237,7 @@ def test_the_account_reads_as_text_markdown_and_json() -> None:
     assert "1 at near misses" in shown
     assert "the best interval" in shown
     assert "| feature_drift | 1 of 1 |" in markdown(totals)
-    assert "| promotion | – | – | – | – | 1 of 1 |" in markdown(totals)
+    assert "| promotion | – | – | – | – | – | 1 of 1 |" in markdown(totals)
     told = json.loads(to_json(totals))
     assert told["kinds"][0]["delay_p50_s"] == 100.0
     assert told["best_interval"]["recall"] == 1.0
