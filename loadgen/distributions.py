@@ -6,12 +6,13 @@ has no closed form is a table of its quantiles over a grid of normal numbers, ma
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import numpy as np
 
 from loadgen.columns import Column, Floats, Texts
+from schemas.common import NonNegative, Ratio
 
 _REACH: Final = 6.0
 _POINTS: Final = 2401
@@ -19,6 +20,9 @@ _GRID: Final = np.linspace(-_REACH, _REACH, _POINTS)
 _STEP: Final = 2 * _REACH / (_POINTS - 1)
 _BELOW: Final[Floats] = np.array([0.5 * math.erfc(-z / math.sqrt(2)) for z in _GRID])
 _DENSITY: Final = np.exp(-_GRID * _GRID / 2) / np.exp(-_GRID * _GRID / 2).sum()
+
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,23 +39,23 @@ class Numeric(Data, frozen=True, kw_only=True):
 
     low: float | None = None
     high: float | None = None
-    decimals: int | None = None
-    daily_ratio: float = 0.0
-    by: dict[str, dict[str, float]] = msgspec.field(default_factory=dict)
+    decimals: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    daily_ratio: Ratio = 0.0
+    by: dict[str, dict[str, NonNegative]] = msgspec.field(default_factory=dict)
 
 
 class Normal(Numeric, frozen=True, tag_field="kind", tag="normal"):
     """The normal distribution."""
 
     mean: float
-    sigma: float
+    sigma: Positive
 
 
 class Lognormal(Numeric, frozen=True, tag_field="kind", tag="lognormal"):
     """exp of a normal distribution around ln ``median`` with the standard deviation ``sigma``."""
 
-    median: float
-    sigma: float
+    median: Positive
+    sigma: Positive
 
 
 class Uniform(Numeric, frozen=True, tag_field="kind", tag="uniform"):
@@ -65,46 +69,46 @@ class Uniform(Numeric, frozen=True, tag_field="kind", tag="uniform"):
 class Gamma(Numeric, frozen=True, tag_field="kind", tag="gamma"):
     """The gamma distribution; its mean is ``shape`` times ``scale``."""
 
-    shape: float
-    scale: float
+    shape: Annotated[float, msgspec.Meta(ge=1e-3)]
+    scale: Positive
 
 
 class Poisson(Numeric, frozen=True, tag_field="kind", tag="poisson"):
     """Counts with this mean, > 0."""
 
-    mean: float
+    mean: Positive
 
 
 class Geometric(Numeric, frozen=True, tag_field="kind", tag="geometric"):
     """Tries until the first success, 1 and more, each with this probability."""
 
-    success_ratio: float
+    success_ratio: Annotated[float, msgspec.Meta(gt=0, le=1)]
 
 
 class Part(Data, frozen=True):
     """One distribution of a mixture; weights need not add up to 1."""
 
-    weight: float
+    weight: Positive
     of: Normal | Lognormal | Uniform | Gamma
 
 
 class Mixture(Numeric, frozen=True, tag_field="kind", tag="mixture"):
     """Each value comes from one of the parts, by weight."""
 
-    parts: tuple[Part, ...]
+    parts: Annotated[tuple[Part, ...], msgspec.Meta(min_length=1)]
 
 
 class Categorical(Data, frozen=True, tag_field="kind", tag="categorical"):
     """Texts by weight; the weights need not add up to 1."""
 
-    weights: dict[str, float]
+    weights: dict[str, NonNegative]
 
 
 class Zipf(Data, frozen=True, tag_field="kind", tag="zipf"):
     """``count`` texts ``prefix-1``, ``prefix-2``, …; the k-th has the weight k to the power of −``exponent``."""
 
-    count: int
-    exponent: float = 1.0
+    count: Annotated[int, msgspec.Meta(ge=1)]
+    exponent: NonNegative = 1.0
     prefix: str = "key"
 
 
@@ -154,8 +158,8 @@ class Choice:
             names, weights = [f"{spec.prefix}-{rank}" for rank in ranks], ranks**-spec.exponent
         else:
             names, weights = list(spec.weights), np.array(list(spec.weights.values()), np.float64)
-        if len(names) == 0 or weights.min() < 0 or not weights.sum() > 0:
-            raise ValueError("weights must be >= 0, and one of them over 0")
+        if not weights.sum() > 0:
+            raise ValueError("one of the weights must be over 0")
         self.names: Texts = np.array(names)
         self._cuts = _normal_at(np.cumsum(weights)[:-1] / weights.sum())
 
@@ -174,21 +178,9 @@ def drawn_from(spec: Distribution) -> Numbers | Choice:
     """
     if isinstance(spec, Categorical | Zipf):
         return Choice(spec)
-    _check(spec)
+    if isinstance(spec, Uniform) and not spec.from_ < (math.ceil(spec.to) - 1 if spec.whole else spec.to):
+        raise ValueError(f"nothing is between from, {spec.from_:g}, and to, {spec.to:g}: move them apart")
     return Numbers(spec)
-
-
-def _check(spec: AnyNumeric) -> None:
-    for name, least in (("sigma", 0.0), ("shape", 1e-3), ("scale", 0.0), ("median", 0.0), ("success_ratio", 0.0)):
-        value = getattr(spec, name, None)
-        if value is not None and not (math.isfinite(value) and value > least):
-            raise ValueError(f"{name} must be over {least:g}, not {value:g}")
-    if isinstance(spec, Poisson) and not spec.mean > 0:
-        raise ValueError(f"mean must be over 0, not {spec.mean:g}")
-    if isinstance(spec, Uniform) and not spec.from_ < spec.to:
-        raise ValueError(f"to must be over from, not {spec.from_:g} and {spec.to:g}")
-    if isinstance(spec, Mixture) and (not spec.parts or min(part.weight for part in spec.parts) <= 0):
-        raise ValueError("a mixture needs parts, each with a weight over 0")
 
 
 def _transform(spec: AnyNumeric) -> Callable[[Floats], Floats]:
@@ -271,7 +263,7 @@ def _mixture_quantiles(parts: Sequence[Part]) -> Floats:
 
 
 def _normal_at(probability: Any) -> Floats:  # noqa: ANN401 - any array of numbers
-    return np.interp(probability, _BELOW, _GRID)
+    return np.asarray(np.interp(probability, _BELOW, _GRID), np.float64)
 
 
 def is_text(column: Column) -> bool:

@@ -7,12 +7,14 @@ import msgspec
 import numpy as np
 
 from loadgen.columns import Bools, Floats, Ints, Texts
-from loadgen.distributions import Data
+from loadgen.distributions import Data, Positive
 from loadgen.effects import Effect, Traffic
 from loadgen.effects.struck import Struck
 from loadgen.expected import EXPECTED, InjectionKind
+from loadgen.models.placing import gpu_uuid
 from loadgen.randomness import Draws
 from loadgen.truth import Expectation, Truth
+from schemas.common import NonNegative
 from schemas.findings import Kind, Severity
 
 _LOUDNESS: Final = {"page": Severity.PAGE, "ticket": Severity.TICKET, "info": Severity.INFO}
@@ -21,8 +23,8 @@ _LOUDNESS: Final = {"page": Severity.PAGE, "ticket": Severity.TICKET, "info": Se
 class Ramp(Data, frozen=True, tag_field="kind", tag="ramp"):
     """Grows in a straight line from the onset over ``up_s``, and falls over the last ``down_s`` before the end."""
 
-    up_s: float = 0.0
-    down_s: float = 0.0
+    up_s: NonNegative = 0.0
+    down_s: NonNegative = 0.0
 
     def strength(self, since_s: Floats, left_s: Floats) -> Floats:
         """float64[n], 0…1, ``since_s`` after the onset and ``left_s`` before the end."""
@@ -34,8 +36,8 @@ class Ramp(Data, frozen=True, tag_field="kind", tag="ramp"):
 class Recurring(Data, frozen=True, tag_field="kind", tag="recurring"):
     """On for ``on_s`` at the beginning of every ``every_s``, off in between."""
 
-    every_s: float
-    on_s: float
+    every_s: Positive
+    on_s: Positive
 
     def strength(self, since_s: Floats, left_s: Floats) -> Floats:
         """float64[n], 0…1, ``since_s`` after the onset."""
@@ -134,6 +136,9 @@ class Injection(Data, frozen=True):
         """The injection in a scenario that starts at ``start_ms``, ms since the epoch."""
         expected = EXPECTED[self.kind]
         targets = [getattr(effect, "feature", "") for effect in self.effects]
+        if self.where.gpu_index is not None:
+            # By the id that alerts carry.
+            targets = [gpu_uuid(self.entity, self.where.gpu_index)]
         return Truth(
             name=self.name,
             entity=self.entity,

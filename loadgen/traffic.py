@@ -1,6 +1,5 @@
 """How many events come, and when: seasons, shapes, arrival times of real traces, each a function of the second."""
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +10,9 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from loadgen.columns import Floats, Ints
-from loadgen.distributions import Data, Zipf
+from loadgen.distributions import Data, Positive, Zipf
 from loadgen.randomness import Draws
+from schemas.common import NonNegative, Ratio
 
 DAY_S: Final = 86_400
 _HOUR_S: Final = 3600
@@ -46,7 +46,7 @@ class Ramp(Data, frozen=True, tag_field="shape", tag="ramp"):
 
     from_s: float
     to_s: float
-    to_ratio: float
+    to_ratio: NonNegative
 
     def factor(self, seconds: Ints) -> Floats:
         """float64[n] by which the rate is multiplied."""
@@ -57,7 +57,7 @@ class Step(Data, frozen=True, tag_field="shape", tag="step"):
     """``ratio`` from ``at_s`` on."""
 
     at_s: float
-    ratio: float
+    ratio: NonNegative
 
     def factor(self, seconds: Ints) -> Floats:
         """float64[n] by which the rate is multiplied."""
@@ -68,9 +68,9 @@ class Burst(Data, frozen=True, tag_field="shape", tag="burst"):
     """``ratio`` for ``length_s``, first at ``first_s`` and again ``every_s`` after each beginning."""
 
     first_s: float
-    every_s: float
-    length_s: float
-    ratio: float
+    every_s: Positive
+    length_s: Positive
+    ratio: NonNegative
 
     def factor(self, seconds: Ints) -> Floats:
         """float64[n] by which the rate is multiplied."""
@@ -88,7 +88,7 @@ class Trace(Data, frozen=True):
     file: str
     column: str
     unit: Literal["s", "ms", "us", "ns"] = "s"
-    speed: float = 1.0
+    speed: Positive = 1.0
     loops: bool = True
 
 
@@ -109,10 +109,10 @@ class Traffic(Data, frozen=True):
         Who asks: their weights make some keys hot.
     """
 
-    rate_per_s: float
-    daily_ratio: float = 0.0
+    rate_per_s: Positive
+    daily_ratio: Ratio = 0.0
     daily_peak_hour: float = 15.0
-    weekend_ratio: float = 1.0
+    weekend_ratio: NonNegative = 1.0
     shapes: tuple[Ramp | Step | Burst, ...] = ()
     trace: Trace | None = None
     hot_keys: Zipf | None = None
@@ -215,8 +215,8 @@ def _times_ms(path: Path, trace: Trace) -> Floats:
     if pa.types.is_timestamp(column.type):
         return np.asarray(column.cast(pa.timestamp("us"), safe=False).to_numpy().astype(np.int64) / 1000, np.float64)
     numbers = np.asarray(column.to_numpy(), np.float64)
-    if not len(numbers) or not np.isfinite(numbers).all() or not math.isfinite(trace.speed) or trace.speed <= 0:
-        raise ValueError(f"column {trace.column!r} of {path} must hold a time in every row, and speed be over 0")
+    if not len(numbers) or not np.isfinite(numbers).all():
+        raise ValueError(f"column {trace.column!r} of {path} must hold a time in every row")
     return np.asarray(numbers * _UNITS_MS[trace.unit], np.float64)
 
 

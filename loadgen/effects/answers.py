@@ -6,7 +6,9 @@ from typing import Final
 import numpy as np
 
 from loadgen.columns import Floats, Response
+from loadgen.distributions import Positive
 from loadgen.effects.struck import EffectData, Struck
+from schemas.common import NonNegative, Ratio
 
 _EDGE: Final = 1e-12
 
@@ -15,7 +17,7 @@ class Collapse(EffectData, frozen=True, tag="collapse"):
     """Scores move toward ``to`` until only ``spread_ratio`` of their distance is left."""
 
     to: float
-    spread_ratio: float = 0.0
+    spread_ratio: Ratio = 0.0
 
     def strike_score(self, score: Floats, struck: Struck) -> Floats:
         """The scores, float64[n], as they come out."""
@@ -56,9 +58,9 @@ class Calibration(EffectData, frozen=True, tag="calibration"):
 class Slow(EffectData, frozen=True, tag="latency"):
     """Requests slower than ``over_ms`` take ``factor`` times as long, > 0, and ``add_ms`` more."""
 
-    factor: float = 1.0
-    over_ms: float = 0.0
-    add_ms: float = 0.0
+    factor: Positive = 1.0
+    over_ms: NonNegative = 0.0
+    add_ms: NonNegative = 0.0
 
     def strike(self, response: Response, struck: Struck) -> Response:
         """The response as the caller gets it."""
@@ -84,7 +86,7 @@ class Slow(EffectData, frozen=True, tag="latency"):
 class Fail(EffectData, frozen=True, tag="errors"):
     """A share of the requests fails with this status."""
 
-    ratio: float
+    ratio: Ratio
     status: str = "upstream_timeout"
 
     def strike(self, response: Response, struck: Struck) -> Response:

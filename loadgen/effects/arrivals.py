@@ -1,15 +1,19 @@
 """Effects on when events come, how often, and how old what they say is."""
 
+from typing import Annotated
+
 import numpy as np
+from msgspec import Meta
 
 from loadgen.columns import Ints
 from loadgen.effects.struck import EffectData, Struck
+from schemas.common import NonNegative, Ratio
 
 
 class Traffic(EffectData, frozen=True, tag="traffic"):
     """Requests come at ``factor`` times the usual rate, >= 0."""
 
-    factor: float
+    factor: NonNegative
 
     def describe(self) -> str:
         """What is done, in words."""
@@ -24,8 +28,8 @@ class Traffic(EffectData, frozen=True, tag="traffic"):
 class Duplicates(EffectData, frozen=True, tag="duplicates"):
     """A share of the events is sent again, ``copies`` times, with the same event id and event time."""
 
-    ratio: float
-    copies: int = 1
+    ratio: Ratio
+    copies: Annotated[int, Meta(ge=1)] = 1
 
     def places(self, struck: Struck) -> Ints:
         """int64[m]: the places of n rows, those that are sent again repeated."""

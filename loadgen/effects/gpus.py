@@ -1,11 +1,14 @@
 """Effects on GPUs: heat, errors, leaks, idleness, one that is slower than the others."""
 
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
+from msgspec import Meta
 
 from loadgen.columns import Floats, Ints
+from loadgen.distributions import Positive
 from loadgen.effects.struck import EffectData, Struck
+from schemas.common import NonNegative, Ratio
 from schemas.gpu import CLOCKS_EVENT_REASONS
 
 _BITS: Final = {name: bit for bit, name in CLOCKS_EVENT_REASONS.items()}
@@ -14,11 +17,11 @@ _BITS: Final = {name: bit for bit, name in CLOCKS_EVENT_REASONS.items()}
 class Throttle(EffectData, frozen=True, tag="throttle"):
     """A GPU gets ``warmer_c`` warmer within minutes; over ``throttles_over_c`` its clock falls and it says why."""
 
-    warmer_c: float
-    clock_ratio: float
+    warmer_c: NonNegative
+    clock_ratio: Annotated[float, Meta(gt=0, le=1)]
     reason: str = "hw_thermal_slowdown"
     throttles_over_c: float = 87.0
-    warms_up_in_s: float = 180.0
+    warms_up_in_s: Positive = 180.0
 
     def strike(self, gauges: dict[str, Floats], reasons: Ints, struck: Struck) -> tuple[dict[str, Floats], Ints]:
         """Gauges and reason bits as they are read."""
@@ -47,8 +50,8 @@ class Throttle(EffectData, frozen=True, tag="throttle"):
 class Xid(EffectData, frozen=True, tag="xid"):
     """The driver reports this XID, first at the onset and again every so often."""
 
-    code: int
-    every_s: float
+    code: Annotated[int, Meta(ge=0)]
+    every_s: Positive
 
     def reported(self, struck: Struck, sample_s: float) -> "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]":
         """bool[n]: samples in whose span it came."""
@@ -67,8 +70,8 @@ class Xid(EffectData, frozen=True, tag="xid"):
 class Ecc(EffectData, frozen=True, tag="ecc"):
     """Memory errors are counted; the injection's end is the reset that clears the counts."""
 
-    uncorrected_per_h: float
-    corrected_per_h: float = 0.0
+    uncorrected_per_h: NonNegative
+    corrected_per_h: NonNegative = 0.0
 
     def strike(self, gauges: dict[str, Floats], reasons: Ints, struck: Struck) -> tuple[dict[str, Floats], Ints]:
         """Gauges and reason bits as they are read."""
@@ -92,7 +95,7 @@ class Ecc(EffectData, frozen=True, tag="ecc"):
 class Leak(EffectData, frozen=True, tag="memory_leak"):
     """Memory is not given back, up to all that there is; the injection's end is the restart."""
 
-    bytes_per_s: float
+    bytes_per_s: NonNegative
 
     def strike(self, gauges: dict[str, Floats], reasons: Ints, struck: Struck) -> tuple[dict[str, Floats], Ints]:
         """Gauges and reason bits as they are read."""
@@ -112,7 +115,7 @@ class Leak(EffectData, frozen=True, tag="memory_leak"):
 class Load(EffectData, frozen=True, tag="load"):
     """The work that reaches the GPUs is multiplied by ``factor``, >= 0."""
 
-    factor: float
+    factor: NonNegative
 
     def strike_load(self, load: Floats, struck: Struck) -> Floats:
         """The load, float64[n], 0…1."""
@@ -131,7 +134,7 @@ class Load(EffectData, frozen=True, tag="load"):
 class Idle(EffectData, frozen=True, tag="idle"):
     """No work reaches the GPUs any more; they keep their memory. See :class:`loadgen.models.gpus.GpuHost`."""
 
-    utilization_ratio: float = 0.0
+    utilization_ratio: Ratio = 0.0
 
     def strike_load(self, load: Floats, struck: Struck) -> Floats:
         """The load, float64[n], 0…1."""
@@ -150,7 +153,7 @@ class Idle(EffectData, frozen=True, tag="idle"):
 class SlowGpu(EffectData, frozen=True, tag="slow_gpu"):
     """A GPU runs at a lower clock than the others under the same work, and says no reason."""
 
-    clock_ratio: float
+    clock_ratio: Annotated[float, Meta(gt=0, le=1)]
 
     def strike(self, gauges: dict[str, Floats], reasons: Ints, struck: Struck) -> tuple[dict[str, Floats], Ints]:
         """Gauges and reason bits as they are read: the same work takes it longer."""

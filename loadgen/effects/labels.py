@@ -4,6 +4,7 @@ import numpy as np
 
 from loadgen.columns import Bools, Floats
 from loadgen.effects.struck import EffectData, Struck
+from schemas.common import NonNegative, Ratio
 
 
 class Concept(EffectData, frozen=True, tag="concept"):
@@ -29,7 +30,7 @@ class Concept(EffectData, frozen=True, tag="concept"):
 class FlipLabels(EffectData, frozen=True, tag="flip_labels"):
     """A share of the labels says the opposite."""
 
-    ratio: float
+    ratio: Ratio
 
     def strike_label(self, label: Bools, struck: Struck) -> Bools:
         """bool[n]: the labels as they are reported."""
@@ -48,7 +49,7 @@ class FlipLabels(EffectData, frozen=True, tag="flip_labels"):
 class LabelDelay(EffectData, frozen=True, tag="label_delay"):
     """Labels come ``added_s`` later than they would; what waits at the injection's end has come by then."""
 
-    added_s: float
+    added_s: NonNegative
 
     def describe(self) -> str:
         """What is done, in words."""

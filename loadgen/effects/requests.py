@@ -6,16 +6,17 @@ from typing import Literal
 import numpy as np
 
 from loadgen.columns import Column, Floats, Texts
-from loadgen.distributions import Choice, Distribution, Numbers, is_text
+from loadgen.distributions import Choice, Distribution, Numbers, Positive, is_text
 from loadgen.effects.struck import EffectData, Struck
 from loadgen.models.sampling import Asked, compiled
+from schemas.common import Ratio
 
 
 class Scale(EffectData, frozen=True, tag="scale"):
     """A numeric feature is multiplied by ``factor``, > 0."""
 
     feature: str
-    factor: float
+    factor: Positive
 
     def strike(self, asked: Asked, struck: Struck) -> Asked:
         """The requests as the model sees them."""
@@ -58,7 +59,7 @@ class Nulls(EffectData, frozen=True, tag="nulls"):
     """A numeric feature is null in a share of the requests."""
 
     feature: str
-    ratio: float
+    ratio: Ratio
 
     def strike(self, asked: Asked, struck: Struck) -> Asked:
         """The requests as the model sees them."""
@@ -80,7 +81,7 @@ class Category(EffectData, frozen=True, tag="category"):
 
     feature: str
     text: str
-    ratio: float
+    ratio: Ratio
 
     def strike(self, asked: Asked, struck: Struck) -> Asked:
         """The requests as the model sees them."""
@@ -103,7 +104,7 @@ class Crowd(EffectData, frozen=True, tag="crowd"):
     ``label`` is what their label always is: true for an attack that the model does not know.
     """
 
-    ratio: float
+    ratio: Ratio
     features: dict[str, Distribution]
     label: bool | None = None
 

@@ -1,18 +1,21 @@
 """What a scenario file says about the entities: serving models, feature sets and GPU fleets, as data."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
-from loadgen.distributions import AnyNumeric, Data, Distribution, Names
+from loadgen.distributions import AnyNumeric, Data, Distribution, Names, Positive
 from loadgen.traffic import Traffic
+from schemas.common import NonNegative, Ratio
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Version(Data, frozen=True):
     """One version of a model: its share of the traffic, by weight, among those that are live at the time."""
 
     name: str
-    weight: float = 1.0
+    weight: NonNegative = 1.0
     from_s: float = float("-inf")
     until_s: float = float("inf")
 
@@ -21,7 +24,7 @@ class Correlation(Data, frozen=True):
     """Correlates two features by a Gaussian copula; ``rho`` is of the normals behind them, between -1 and 1."""
 
     of: tuple[str, str]
-    rho: float
+    rho: Annotated[float, msgspec.Meta(gt=-1, lt=1)]
 
 
 class Population(Data, frozen=True):
@@ -30,7 +33,7 @@ class Population(Data, frozen=True):
     ``label`` is what their label always is; without one it follows from the score model.
     """
 
-    share_ratio: float
+    share_ratio: Ratio
     features: dict[str, Distribution] = msgspec.field(default_factory=dict)
     label: bool | None = None
 
@@ -60,7 +63,7 @@ class Score(Data, frozen=True):
     kind: Literal["logistic", "linear"] = "logistic"
     intercept: float = 0.0
     terms: tuple[Term, ...] = ()
-    noise_sigma: float = 0.0
+    noise_sigma: NonNegative = 0.0
 
 
 class Decisions(Data, frozen=True):
@@ -77,19 +80,19 @@ class Latency(Data, frozen=True):
     1 + ``per_load_ratio`` times the usual.
     """
 
-    median_ms: float
-    sigma: float
-    tail_ratio: float = 0.0
-    tail_factor: float = 1.0
-    per_load_ratio: float = 0.0
+    median_ms: Positive
+    sigma: NonNegative
+    tail_ratio: Ratio = 0.0
+    tail_factor: Positive = 1.0
+    per_load_ratio: NonNegative = 0.0
 
 
 class Hosts(Data, frozen=True):
     """Where a model runs: ``prefix-0``, ``prefix-1``, …, each a little faster or slower than the others, for good."""
 
-    count: int
+    count: Count
     prefix: str = "host"
-    speed_sigma: float = 0.05
+    speed_sigma: NonNegative = 0.05
     is_segment: bool = True
 
 
@@ -104,19 +107,19 @@ class Generation(Data, frozen=True, kw_only=True):
     input_feature: str
     output_tokens: AnyNumeric
     output_exponent: float = 0.0
-    first_token_base_ms: float
-    first_token_per_input_ms: float
-    per_output_token_ms: float
-    load_sigma: float = 0.2
-    token_sigma: float = 0.12
-    usd_per_input_token: float = 0.0
-    usd_per_output_token: float = 0.0
+    first_token_base_ms: NonNegative
+    first_token_per_input_ms: NonNegative
+    per_output_token_ms: Positive
+    load_sigma: NonNegative = 0.2
+    token_sigma: NonNegative = 0.12
+    usd_per_input_token: NonNegative = 0.0
+    usd_per_output_token: NonNegative = 0.0
 
 
 class Errors(Data, frozen=True):
     """The failures that are always there."""
 
-    ratio: float = 0.002
+    ratio: Ratio = 0.002
     status: str = "timeout"
 
 
@@ -127,10 +130,10 @@ class LabelSpec(Data, frozen=True):
     most ``delay_max_s``; ``share_ratio`` of the predictions ever get a label.
     """
 
-    delay_median_s: float
-    delay_sigma: float = 0.3
-    delay_max_s: float = 3600.0
-    share_ratio: float = 1.0
+    delay_median_s: Positive
+    delay_sigma: NonNegative = 0.3
+    delay_max_s: Positive = 3600.0
+    share_ratio: Ratio = 1.0
 
 
 class Model(Data, frozen=True):
@@ -160,9 +163,9 @@ class FeatureSet(Data, frozen=True):
     traffic: Traffic
     values: dict[str, Distribution]
     correlations: tuple[Correlation, ...] = ()
-    age_median_s: float = 60.0
-    age_sigma: float = 0.5
-    entities: int = 10_000
+    age_median_s: Positive = 60.0
+    age_sigma: NonNegative = 0.5
+    entities: Count = 10_000
 
 
 class Fleet(Data, frozen=True):
@@ -186,15 +189,15 @@ class Fleet(Data, frozen=True):
 
     name: str
     model: str
-    hosts: int
-    gpus_per_host: int
-    full_load_per_s: float
+    hosts: Count
+    gpus_per_host: Count
+    full_load_per_s: Positive
     gpu_name: str = "NVIDIA H100 80GB HBM3"
-    memory_total_bytes: float = 85_899_345_920.0
-    memory_used_ratio: float = 0.8
-    idle_power_w: float = 75.0
-    power_limit_w: float = 700.0
+    memory_total_bytes: Positive = 85_899_345_920.0
+    memory_used_ratio: Ratio = 0.8
+    idle_power_w: NonNegative = 75.0
+    power_limit_w: Positive = 700.0
     idle_temperature_c: float = 32.0
     full_temperature_c: float = 74.0
-    sm_clock_max_hz: float = 1.98e9
-    sample_every_s: int = 10
+    sm_clock_max_hz: Positive = 1.98e9
+    sample_every_s: Count = 10

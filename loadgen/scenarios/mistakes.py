@@ -95,5 +95,6 @@ def _meant(given: str, known: Sequence[str]) -> str:
 
 
 def _suggestion(given: str, known: Sequence[str]) -> str:
-    near = get_close_matches(given, known, n=1, cutoff=0.5)
+    # Mostly it is the unit that was left out.
+    near = [name for name in known if name.startswith(f"{given}_")] or get_close_matches(given, known, n=1, cutoff=0.5)
     return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"

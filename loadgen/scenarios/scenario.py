@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from loadgen.distributions import Data
 from loadgen.effects import ON_FEATURE_SETS, ON_HOSTS, ON_MODELS, ArrivalEffect, Field, LabelDelay
@@ -41,9 +43,9 @@ class ScenarioFile(Data, frozen=True):
     """
 
     about: str
-    duration_s: int
-    grace_s: int = 300
-    seed: int = 7
+    duration_s: Annotated[int, Meta(ge=1)]
+    grace_s: Annotated[int, Meta(ge=0)] = 300
+    seed: Annotated[int, Meta(ge=0)] = 7
     clock: Clock = Clock()
     models: tuple[Model, ...] = ()
     feature_sets: tuple[FeatureSet, ...] = ()

@@ -109,18 +109,23 @@ def events(blocks: Sequence[Columns]) -> "Counter[Event]":
 
 
 def _events(block: Columns) -> Iterator[Event]:
-    match block:
-        case Predictions():
-            response, name, who = block.response, block.model, block.event_id
-            columns = [*block.segment.values(), *block.features.values(), response.latency_ms, response.status]
-            columns += [column for column in (response.score, response.decision) if column is not None]
-        case Labels():
-            name, who, columns = block.model, block.event_id, [block.label]
-        case FeatureReads():
-            name, who, columns = block.feature_set, block.event_id, [block.key, block.source_ts_ms]
-            columns += list(block.values.values())
-        case GpuSamples():
-            name, who = block.host, block.gpu_uuid.tolist()
-            columns = [*block.gauges.values(), block.clocks_event_reasons, np.array([str(x) for x in block.xid])]
+    name, who, columns = _told(block)
     rows = zip(who, block.ts_ms.tolist(), zip(*(column.tolist() for column in columns), strict=True), strict=True)
     return (Event(block.topic, f"{name}/{one}", ts_ms, repr(says)) for one, ts_ms, says in rows)
+
+
+def _told(block: Columns) -> tuple[str, list[str], list[Any]]:
+    match block:
+        case Predictions():
+            response = block.response
+            columns = [*block.segment.values(), *block.features.values(), response.latency_ms, response.status]
+            return block.model, block.event_id, [
+                *columns, *(column for column in (response.score, response.decision) if column is not None)
+            ]  # fmt: skip
+        case Labels():
+            return block.model, block.event_id, [block.label]
+        case FeatureReads():
+            return block.feature_set, block.event_id, [block.key, block.source_ts_ms, *block.values.values()]
+        case GpuSamples():
+            codes = np.array([str(codes) for codes in block.xid])
+            return block.host, block.gpu_uuid.tolist(), [*block.gauges.values(), block.clocks_event_reasons, codes]

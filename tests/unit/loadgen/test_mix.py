@@ -62,15 +62,6 @@ STRUCK: dict[str, dict[str, Any]] = {
 }
 
 
-def about(told: dict[tuple[str, str, int], object], first: int, last: int) -> dict[tuple[str, str, int], object]:
-    """What is told of what happened in these seconds: a label belongs to the time of its prediction."""
-    return {
-        (topic, who, ts_ms): says
-        for (topic, who, ts_ms), says in told.items()
-        if topic != TopicName.LABELS or first <= int(who.rsplit("-", 2)[1]) < last
-    }
-
-
 def entity_of(block: Columns) -> str:
     match block:
         case GpuSamples():
