@@ -15,7 +15,9 @@ from rich.markup import escape
 from loadgen.producer import LoadError
 
 COMMANDS: Final[Mapping[str, str]] = {
+    "run": "loadgen.run",
     "score": "loadgen.score.command",
+    "soak": "loadgen.soak.command",
 }
 """Command → the module that implements it."""
 

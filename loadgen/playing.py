@@ -4,7 +4,8 @@ import threading
 from dataclasses import dataclass, field
 from typing import Final
 
-from loadgen.encode import Encode, json_messages, messages
+from loadgen.encode import Encode, messages
+from loadgen.encode_families import json_of
 from loadgen.producer import EventTimePace, Player, Progress, Sink
 from loadgen.scenarios import Scenario
 from loadgen.truth import Truth
@@ -15,19 +16,32 @@ _JOIN_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When a scenario is played: from ``start_ms`` (event time) at ``speed`` times the pace of the clock."""
+    """When a scenario is played: from ``start_ms`` (event time) at ``speed`` times the pace of the clock.
+
+    ``begin_ms`` is the clock's time at which the first event is due.
+    """
 
     start_ms: int
     speed: float
+    begin_ms: int = 0
+
+    def intended_ms(self, ts_ms: int) -> int:
+        """When an event of this time is due by the clock, ms since the epoch."""
+        return self.begin_ms + round((ts_ms - self.start_ms) / self.speed)
 
     @classmethod
     def catching_up(cls, scenario: Scenario, now_ms: int, wall_s: float) -> "Schedule":
-        """Play the whole scenario in ``wall_s`` seconds, > 0, so that its last event is of the moment it is sent.
+        """Play the whole scenario in ``wall_s`` seconds, > 0, see :meth:`ending_now`."""
+        return cls.ending_now(now_ms, scenario.duration_s, scenario.duration_s / wall_s)
+
+    @classmethod
+    def ending_now(cls, begin_ms: int, duration_s: int, speed: float) -> "Schedule":
+        """Play ``duration_s`` s of event time from ``begin_ms`` on, the last event being of the moment it is sent.
 
         Event time starts at a whole minute, up to one minute earlier than that asks for, so never in the future.
         """
-        start_ms = now_ms + round(wall_s * 1000) - scenario.duration_s * 1000
-        return cls(start_ms - start_ms % _ALIGN_MS, scenario.duration_s / wall_s)
+        start_ms = begin_ms + round(duration_s * 1000 / speed) - duration_s * 1000
+        return cls(start_ms - start_ms % _ALIGN_MS, speed, begin_ms)
 
 
 @dataclass(slots=True)
@@ -37,7 +51,7 @@ class Playing:
     scenario: Scenario
     schedule: Schedule
     sink: Sink
-    encode: Encode = json_messages
+    encode: Encode = json_of
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _player: Player | None = None

@@ -118,8 +118,9 @@ def _measured(target: _Target, step_s: int, console: Console) -> float:
         rate = ramp.rate_per_s
         plan = target.plan(staging.quiet(staging.at_rate(target.scenario, rate), step_s))
         before = watch.lag_events()
-        running = Running(plan, target.processes)
+        running = Running(target.processes)
         running.start()
+        running.begin(plan)
         try:
             while not running.listen(_LISTEN_S):
                 pass
@@ -157,8 +158,9 @@ def _endure(target: _Target, begun: Begun, burst_ratio: float, path: Path, conso
         journal.add(begun)
         for truth in plan.load().truths(plan.schedule.start_ms):
             journal.add(Injected(truth))
-        running = Running(plan, target.processes)
+        running = Running(target.processes)
         running.start()
+        running.begin(plan)
         shown_s = 0.0
         try:
             with _watch(target, journal.add):
