@@ -20,9 +20,16 @@ class Group(StrEnum):
     LATENCY = "HalcyonLatency"
     ERROR_BUDGET = "HalcyonErrorBudget"
     BAD_INPUT = "HalcyonBadInput"
+    SCHEMA = "HalcyonSchema"
+    FRESHNESS = "HalcyonFreshness"
+    DUPLICATES = "HalcyonDuplicates"
+    MODEL_QUALITY = "HalcyonModelQuality"
+    LABELS = "HalcyonLabels"
     GPU_THERMAL = "HalcyonGpuThermal"
     GPU_MEMORY = "HalcyonGpuMemory"
     GPU_FAULT = "HalcyonGpuFault"
+    GPU_IDLE = "HalcyonGpuIdle"
+    GPU_SLOW = "HalcyonGpuSlow"
 
 
 GROUPS: Final[dict[Kind, Group]] = {
@@ -39,10 +46,19 @@ GROUPS: Final[dict[Kind, Group]] = {
     Kind.SLOW_HOST: Group.LATENCY,
     Kind.OUTLIERS: Group.OUTLIERS,
     Kind.BAD_INPUT: Group.BAD_INPUT,
+    Kind.SCHEMA: Group.SCHEMA,
+    Kind.FRESHNESS: Group.FRESHNESS,
+    Kind.DUPLICATES: Group.DUPLICATES,
+    Kind.CONCEPT_DRIFT: Group.MODEL_QUALITY,
+    Kind.CALIBRATION: Group.MODEL_QUALITY,
+    Kind.LABEL_DELAY: Group.LABELS,
     Kind.GPU_TEMPERATURE: Group.GPU_THERMAL,
     Kind.GPU_THROTTLE: Group.GPU_THERMAL,
     Kind.GPU_MEMORY: Group.GPU_MEMORY,
     Kind.GPU_XID: Group.GPU_FAULT,
+    Kind.GPU_ECC: Group.GPU_FAULT,
+    Kind.GPU_IDLE: Group.GPU_IDLE,
+    Kind.GPU_SLOW: Group.GPU_SLOW,
 }
 
 # A change point is about whatever changed: said beside what else is known of that quantity, not as drift.

@@ -19,9 +19,16 @@ _HEADLINES: Final[dict[Group, str]] = {
     Group.LATENCY: "is slow",
     Group.ERROR_BUDGET: "burns its error budget",
     Group.BAD_INPUT: "gets input that cannot be read",
+    Group.SCHEMA: "gets events of another shape",
+    Group.FRESHNESS: "serves stale values",
+    Group.DUPLICATES: "gets events more than once",
+    Group.MODEL_QUALITY: "is wrong more often than its scores say",
+    Group.LABELS: "gets no labels",
     Group.GPU_THERMAL: "runs hot or throttled",
     Group.GPU_MEMORY: "is short of memory",
     Group.GPU_FAULT: "reports a fault",
+    Group.GPU_IDLE: "holds memory and does nothing",
+    Group.GPU_SLOW: "is slower than its peers",
 }
 _PERCENT: Final = {
     "ratio": "",
