@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from loadgen.ahead import Ahead
-from loadgen.columns import Columns
+from loadgen.columns import Columns, rows
 from loadgen.encode import by_time
 from loadgen.encode_families import arrow_of, json_of
 from loadgen.playing import Schedule
@@ -21,6 +21,8 @@ from loadgen.producer import EventTimePace, KafkaSink, LoadError, Message, Playe
 from loadgen.scenarios import Scenario, load
 from loadgen.wire import Wire, WireAccount, WireFaults
 
+_ARROW_EVENTS: Final = 2_000
+"""Brokers refuse messages over a megabyte unless they are told otherwise."""
 _TELL_S: Final = 0.25
 _TELL_MESSAGES: Final = 1_000
 
@@ -31,7 +33,7 @@ class Encoding(StrEnum):
     JSON = "json"
     """One event each."""
     ARROW = "arrow"
-    """One Arrow IPC stream per entity and second."""
+    """One Arrow IPC stream per entity and second, or two thousand events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,8 @@ def addressed(plan: Plan, columns: Columns) -> list[Message]:
     """The messages of one block, with their topic and, in JSON, the moment at which each is meant to go out."""
     topic = plan.topic_prefix + columns.topic.value
     if plan.encoding is Encoding.ARROW:
-        return [Message(m.ts_ms, m.key, m.value, m.events, topic) for m in arrow_of(columns)]
+        parts = (rows(columns, slice(at, at + _ARROW_EVENTS)) for at in range(0, len(columns), _ARROW_EVENTS))
+        return [Message(m.ts_ms, m.key, m.value, m.events, topic) for part in parts for m in arrow_of(part)]
     intended_ms = plan.schedule.intended_ms
     return [
         # Behind all that the event says: a field that readers of events pass over.

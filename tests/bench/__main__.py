@@ -16,7 +16,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from deploy.local.kafka import LocalKafka
-from tests.bench import bench_backlog, bench_cost, bench_ingest, bench_memory, bench_timeliness, report
+from tests.bench import bench_backlog, bench_cost, bench_ingest, bench_loadgen, bench_memory, bench_timeliness, report
 from tests.bench.report import Promise
 
 out: Final = Console(width=120, highlight=False)
@@ -63,12 +63,20 @@ def backlog() -> Result:
     return dataclasses.asdict(found), found.promises()
 
 
+def loadgen() -> Result:
+    """What the generator costs."""
+    costs = bench_loadgen.measure()
+    out.print(report.loadgen_table(costs))
+    return [dataclasses.asdict(cost) for cost in costs], bench_loadgen.promises(costs)
+
+
 PARTS: Final[dict[str, Callable[[], Result]]] = {
     "throughput": throughput,
     "cost": cost,
     "timeliness": timeliness,
     "memory": memory,
     "backlog": backlog,
+    "loadgen": loadgen,
 }
 
 

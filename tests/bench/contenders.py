@@ -7,67 +7,30 @@ many events; and the most memory it ever took. What it costs to start is left ou
 
 import asyncio
 import collections
-import json
 import logging
 import os
-import resource
 import signal
 import sys
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from streams.config import Settings
+from tests.bench.meter import Count, Meter
 
 PARTITIONS: Final = 8
 
 
-def _peak_mb() -> float:
-    """The most memory that was resident; what ``getrusage`` says has the parent's in it."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024 / 1e6
-
-
-@dataclass(slots=True)
-class Meter:
-    """Wall and CPU time from :meth:`start` until so many events were processed."""
-
-    wanted: int
-    events: int = 0
-    began_wall_s: float = 0.0
-    began_cpu_s: float = 0.0
-
-    def start(self) -> None:
-        """Begin, if nobody has."""
-        if not self.began_wall_s:
-            self.began_wall_s, self.began_cpu_s = time.monotonic(), time.process_time()
-
-    def add(self, events: int) -> bool:
-        """Count events; true when that is enough, and then it has been told."""
-        before = self.events
-        self.events += events
-        if before < self.wanted <= self.events:
-            wall, cpu = time.monotonic() - self.began_wall_s, time.process_time() - self.began_cpu_s
-            rss = _peak_mb()
-            told = {"events": self.events, "wall_s": wall, "cpu_s": cpu, "rss_mb": rss}
-            print(json.dumps(told), flush=True)  # noqa: T201 - read by the parent
-            return True
-        return False
-
-
-def settings(bootstrap: str, prefix: str, run: str = "") -> Settings:
-    """Halcyon's defaults, on these topics, in consumer groups of its own."""
+def settings(bootstrap: str, prefix: str, run: str = "", **sections: Any) -> Settings:
+    """Halcyon's defaults, on these topics, in consumer groups of its own; ``sections`` are knobs besides."""
+    kafka = {"bootstrap_servers": bootstrap, "topic_prefix": prefix, "client_id": f"bench-{run}"}
     return Settings.model_validate(
         {
-            "kafka": {"bootstrap_servers": bootstrap, "topic_prefix": prefix, "client_id": f"bench-{run}"},
             "topics": {"partitions": PARTITIONS},
             "web": {"port": 0},
             "logging": {"level": "warning"},
+            **sections,
+            "kafka": kafka | sections.get("kafka", {}),
         }
     )
 
@@ -92,7 +55,7 @@ def ceiling(bootstrap: str, prefix: str, meter: Meter, run: str) -> None:
         while True:
             for records in (await consumer.getmany(timeout_ms=1_000)).values():
                 parsed = [decode(record.value) for record in records]
-                if meter.add(len(parsed)):
+                if parsed and meter.add(len(parsed), parsed[-1].ts_ms):
                     await consumer.stop()
                     return
 
@@ -101,6 +64,11 @@ def ceiling(bootstrap: str, prefix: str, meter: Meter, run: str) -> None:
 
 def halcyon(bootstrap: str, prefix: str, meter: Meter, run: str) -> None:
     """The ingest worker, whole: transport, decoding, panes produced and acknowledged, commits, metrics, health page."""
+    ingest(settings(bootstrap, prefix, run), meter)
+
+
+def ingest(knobs: Settings, meter: Meter) -> None:
+    """An ingest worker of these settings."""
     from streams.ingest.stage import IngestStage
     from streams.worker import run_worker
 
@@ -115,11 +83,11 @@ def halcyon(bootstrap: str, prefix: str, meter: Meter, run: str) -> None:
         tell(self, batch, part, decoded, began)
         if decoded.dead:
             raise SystemExit(f"a message was refused: {decoded.dead[0].message}")
-        if meter.add(len(decoded.columns)):
+        if meter.add(len(decoded.columns), int(decoded.columns.ts_ms.max(initial=0))):
             os.kill(os.getpid(), signal.SIGTERM)
 
     IngestStage.assigned, IngestStage._tell = noting_start, counting  # type: ignore[method-assign]
-    profiled(lambda: run_worker(settings(bootstrap, prefix, run), ["ingest"]))
+    profiled(lambda: run_worker(knobs, ["ingest"]))
 
 
 def faust_table(bootstrap: str, prefix: str, meter: Meter, run: str) -> None:
@@ -161,7 +129,7 @@ def _faust(bootstrap: str, prefix: str, meter: Meter, run: str, *, durable: bool
         async for prediction in predictions:
             meter.start()
             kept[f"{prediction.model}/{int(prediction.latency_ms)}"] += 1
-            if meter.add(1):
+            if meter.add(1, prediction.ts_ms):
                 os._exit(0)
 
     stock.Worker(app, loglevel="ERROR", quiet=True, redirect_stdouts=False).execute_from_commandline()
@@ -194,7 +162,7 @@ def main() -> None:
     """Run one contender."""
     name, bootstrap, prefix, events, run = sys.argv[1:]
     logging.basicConfig(level=logging.ERROR)
-    CONTENDERS[name](bootstrap, prefix, Meter(int(events)), run)
+    CONTENDERS[name](bootstrap, prefix, Count(wanted=int(events)), run)
 
 
 if __name__ == "__main__":

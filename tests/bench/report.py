@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tests.bench.bench_backlog import Backlog
     from tests.bench.bench_cost import Cost
     from tests.bench.bench_ingest import Run
+    from tests.bench.bench_loadgen import Cost as LoadgenCost
     from tests.bench.bench_memory import Memory
     from tests.bench.bench_timeliness import Timeliness
 
@@ -99,6 +100,17 @@ def backlog_table(found: Backlog) -> Table:
         quarters = ", ".join(f"{max(part):.0f}" for part in np.array_split(np.array(track.rss_mb), 4))
         name = "write, ClickHouse away" if track is found.held_up else track.stage
         table.add_row(name, f"{track.at_s[-1]:.0f}", quarters)
+    return table
+
+
+def loadgen_table(costs: Sequence[LoadgenCost]) -> Table:
+    """The generator, step by step."""
+    table = _table(
+        "the generator: CPU µs per event", "encoding", "columns", "encode", "schedule", "send", "all", "events/s a core"
+    )
+    for cost in costs:
+        steps = (cost.columns_us, cost.encode_us, cost.schedule_us, cost.send_us, cost.whole_us)
+        table.add_row(cost.encoding, *(f"{step:.2f}" for step in steps), f"{1e6 / cost.whole_us:,.0f}")
     return table
 
 

@@ -19,10 +19,8 @@ PARTITIONS = 3
 
 def play(kafka: LocalKafka, prefix: str, folder: Path, *options: str) -> tuple[int, dict[str, Any]]:
     account = folder / "account.json"
-    found = run(
-        ["run", "demo", "--bootstrap", kafka.bootstrap, "--topic-prefix", prefix, "--duration-s", "60"]
-        + ["--account", str(account), *options]
-    )
+    where = ("--bootstrap", kafka.bootstrap, "--topic-prefix", prefix, "--account", str(account))
+    found = run(["run", "demo", "--duration-s", "60", *where, *options])
     return found, json.loads(account.read_text())
 
 
@@ -80,9 +78,9 @@ def test_a_generator_that_falls_behind_voids_the_run(
 def test_the_truth_goes_to_a_file_and_a_topic(kafka: LocalKafka, topic_prefix: str, tmp_path: Path) -> None:
     prefix = made(kafka, topic_prefix)
     file = tmp_path / "truth.jsonl"
-    options = ("--duration-s", "1500", "--speed", "500", "--behind-limit-s", "60", "--encoding", "arrow")
-    options += ("--truth-file", str(file), "--truth-topic", f"{prefix}truth")
-    found, account = play(kafka, prefix, tmp_path, *options)
+    pace = ("--duration-s", "1500", "--speed", "500", "--behind-limit-s", "60", "--encoding", "arrow")
+    where = ("--truth-file", str(file), "--truth-topic", f"{prefix}truth")
+    found, account = play(kafka, prefix, tmp_path, *pace, *where)
     assert found == 0
     said = truth.read(file)
     assert [one.name for one in said] == ["amounts in another currency"]
