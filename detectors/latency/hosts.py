@@ -96,7 +96,7 @@ class SlowHost:
         measured = scoring.Measured(
             score=score[row, worst],
             floor=floor,
-            noise=(noise * weight)[row, worst],
+            noise=np.minimum(noise, floor)[row, worst] if floor > 0 else noise[row, worst],
             value=np.exp(logs[row, worst]),
             reference=reference,
             threshold=np.exp((logs - rise)[row, worst] + np.maximum(floor, noise[row, worst])),

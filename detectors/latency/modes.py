@@ -79,9 +79,10 @@ class LatencyModes:
 
     Notes
     -----
-    O(cells of the grid), and its square for the few series that have a valley at all; no state. That all of a peak
-    moves is no news here; a third one is, if it is a factor of two from the baseline's valleys.
-    Examples are a cache that misses, a slow path, one replica of several, timeouts; or errors that return at once.
+    O(cells of the grid), and its square for the few series that have a valley at all; no state. A peak that was there
+    must double to be news, and where all of it moves that is none; a third one is news if it is a factor of two from
+    the baseline's valleys, or larger than they made of the peaks beside them. Examples are a cache that misses, a slow
+    path, timeouts, or errors that return at once.
     """
 
     kind: ClassVar[str] = "latency_modes"
@@ -124,7 +125,10 @@ class LatencyModes:
         N, M = cur.sum(axis=1)[:, None], ref.sum(axis=1)[:, None]
         chance = self._z * np.sqrt(self.params.design_effect * share * (1 - share) * (1 / N + 1 / M))
         # A valley is as deep as chance makes it where its peaks are so much smaller that z is at its bound.
-        noise = np.maximum(chance, share * (self._z / np.maximum(depth, 1e-9)) ** 2)
+        shallow = share * (self._z / np.maximum(depth, 1e-9)) ** 2
+        # A peak that was there must double: shares of known peaks wander, as those of 1 ms and 2 ms where time is told
+        # in whole milliseconds.
+        noise = np.maximum.reduce((chance, shallow, before))
         more = np.maximum(share - before, 0)
         score = more * np.minimum(1, self.params.floor_ratio / np.maximum(noise, 1e-12))
         worst, each = score.argmax(axis=1), np.arange(len(rows))

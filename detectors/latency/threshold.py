@@ -80,7 +80,8 @@ class LatencyOverLimit:
         numeric, params = windows.numeric, self.params
         places = np.flatnonzero(numeric.role == Role.LATENCY)
         keys = windows.scopes.key
-        limit = np.array([self._limit(keys, int(numeric.scope[i]), numeric.name[i]) for i in places], np.float64)
+        whose = zip(numeric.scope[places].tolist(), (numeric.name[i] for i in places.tolist()), strict=True)
+        limit = np.array([self._limit(keys, scope, name) for scope, name in whose], np.float64)
         value = numeric.quantiles[places, _PLACE[params.quantile]]
         usable = (numeric.count[places] >= params.min_rows) & ~np.isnan(value) & ~np.isnan(limit)
         score = np.full(len(places), np.nan)
