@@ -1,10 +1,13 @@
+import re
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
+from loadgen.distributions import Distribution
+from loadgen.effects import Effect
 from loadgen.expected import EXPECTED, InjectionKind
 from loadgen.scenarios import ScenarioError, demo, load, names
 from loadgen.truth import Expectation, Truth, key, read, write
@@ -212,3 +215,12 @@ def test_an_unknown_scenario_is_told_with_the_nearest(name: str, words: str) -> 
 def test_a_seed_is_not_negative() -> None:
     with pytest.raises(ScenarioError, match="from 0 on, not -1"):
         load("demo", seed=-1)
+
+
+def test_the_page_names_every_kind_effect_and_distribution_and_its_example_can_be_played(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "loadgen.md").read_text()
+    tags = [member.__struct_config__.tag for union in (Effect, Distribution) for member in get_args(union)]
+    assert [name for name in (*tags, *InjectionKind) if f"`{name}`" not in page] == []
+    (example,) = re.findall(r"```yaml\n(about:.*?)```", page, re.DOTALL)
+    (tmp_path / "example.yaml").write_text(example)
+    assert len(load(tmp_path / "example.yaml").truths(0)) == 1
