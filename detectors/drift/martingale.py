@@ -35,6 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import scoring
+from detectors.drift.reference import fingerprint
 from detectors.parameters import check_bounds
 from detectors.protocol import Floats, Ints, NumericColumns, Scores, WindowBatch
 from detectors.state import Columns
@@ -72,7 +73,7 @@ class MartingaleParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     min_rows: int = 5
     min_ref_rows: int = 200
     memory_rows: int = 1_000
-    ref_z: float = 3.0
+    ref_z: float = 4.0
     false_alarm_ratio: float = 1e-6
 
     def __post_init__(self) -> None:
@@ -203,7 +204,7 @@ class RankMartingale:
         ranked = rank_scores(cur, ref)
         rows, error = N.astype(np.float64), 1 / np.sqrt(M.astype(np.float64))
         series = numeric.series[places]
-        self._begin_anew(series, _fingerprint(numeric, places, M))
+        self._begin_anew(series, fingerprint(numeric, places, M))
         won = self._bet(series, payments(ranked, rows, params.ref_z * error, self._cap))
         effect = self._remember(series, ranked.mean, rows)
         self._date(series, won, windows.start_ms)
@@ -281,11 +282,3 @@ class RankMartingale:
         detector = cls(msgspec.convert(params, MartingaleParams))
         detector._state = Columns.from_bytes(raw, cls.kind, cls.state_version, _BLANK)
         return detector
-
-
-def _fingerprint(numeric: NumericColumns, places: Ints, ref_rows: Ints) -> NDArray[np.uint32]:
-    """Tells one reference from the next: uint32[n], never 0."""
-    mixed = ref_rows.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    for part in (numeric.ref_mean[places], numeric.edges[places, 1], numeric.edges[places, 16]):
-        mixed = (mixed ^ np.ascontiguousarray(part).view(np.uint64)) * np.uint64(0xBF58476D1CE4E5B9)
-    return (mixed >> np.uint64(32)).astype(np.uint32) | np.uint32(1)

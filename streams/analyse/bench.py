@@ -6,10 +6,12 @@ from fnmatch import fnmatchcase
 from hashlib import blake2b
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.decision import SEVERITIES, DecisionBank, Decisions
+from detectors.drift.pooling import POOLED, WindowPool
 from detectors.explain import contributions, explain
 from detectors.fraud.outliers import RowOutliers
 from detectors.protocol import Detector, Role, Scores, WindowBatch
@@ -25,6 +27,7 @@ from streams.metrics import Metrics
 
 _EXEMPLARS: Final = 5
 _CHUNK_ROWS: Final = 2_000
+_POOL: Final = "#pool."
 _NUMERIC_AT_PANES: Final = frozenset({Role.LATENCY, Role.GAUGE})
 
 
@@ -73,7 +76,8 @@ class DetectorBench:
         self._metrics, self._clock = metrics, clock
         self._detectors: dict[str, Detector] = {kind: make(kind, params.get(kind)) for kind in REGISTRY}
         self._decisions = DecisionBank(rules, false_discovery_ratio)
-        self.sizes_ms = frozenset(detector.window_s * 1000 for detector in self._detectors.values())
+        self._pools = {_size_ms(self._detectors[kind]): WindowPool(self._enough) for kind in POOLED}
+        self.sizes_ms = frozenset(_size_ms(detector) for detector in self._detectors.values())
 
     def wants(self, size_ms: int) -> frozenset[Role]:
         """Drift is looked at in minutes: panes are stepped over latencies and gauges alone."""
@@ -87,11 +91,14 @@ class DetectorBench:
         """Score a window with every detector of its size, decide, and say what was found."""
         level = factors(batch.scopes.key, self._sensitivities)
         invalid = np.array([key.model == INVALID for key in batch.scopes.key], bool)
+        # Windows with too few events wait for the next ones: for detectors that would be blind to them.
+        pool = self._pools.get(batch.size_ms)
+        pooled = pool.pool(batch) if pool else batch
         for kind, detector in self._detectors.items():
-            if detector.window_s * 1000 != batch.size_ms or not _concerns(kind, batch.scopes.family[0]):
+            if _size_ms(detector) != batch.size_ms or not _concerns(kind, batch.scopes.family[0]):
                 continue
             began = self._clock.monotonic_s()
-            scores = detector.step(batch)
+            scores = detector.step(pooled if kind in POOLED else batch)
             if kind != "bad_input" and scores.ready[invalid[scores.scope]].any():
                 # What could not be decoded is nobody's traffic.
                 scores = replace(scores, ready=scores.ready & ~invalid[scores.scope])
@@ -118,12 +125,15 @@ class DetectorBench:
         """Drop what is known of a scope."""
         for detector in self._detectors.values():
             detector.forget(series)
+        for pool in self._pools.values():
+            pool.forget(series)
         self._decisions.forget(series)
         self._outliers().drop_reference(scope)
 
     def to_parts(self) -> dict[str, bytes]:
         """The state of every detector and of the decisions."""
         parts = {kind: detector.to_bytes() for kind, detector in self._detectors.items()}
+        parts |= {f"{_POOL}{size}": pool.to_bytes() for size, pool in self._pools.items()}
         return {**parts, "#decisions": self._decisions.to_bytes()}
 
     def load_parts(self, parts: Mapping[str, bytes]) -> None:
@@ -131,13 +141,26 @@ class DetectorBench:
         for kind in REGISTRY:
             if kind in parts:
                 self._detectors[kind] = restore(kind, parts[kind], self._params.get(kind))
+        for size in self._pools:
+            if f"{_POOL}{size}" in parts:
+                self._pools[size] = WindowPool.from_bytes(parts[f"{_POOL}{size}"], self._enough)
         if "#decisions" in parts:
             self._decisions = DecisionBank.from_bytes(parts["#decisions"], self._rules, self._ratio)
+
+    @property
+    def _enough(self) -> int:
+        """Events that every pooled kind of detector takes."""
+        found = (msgspec.convert(self._params.get(kind, {}), REGISTRY[kind].params, strict=False) for kind in POOLED)
+        return max(int(getattr(params, "min_rows", 0)) for params in found)
 
     def _outliers(self) -> RowOutliers:
         detector = self._detectors["outliers"]
         assert isinstance(detector, RowOutliers)  # noqa: S101 - the registry says so
         return detector
+
+
+def _size_ms(detector: Detector) -> int:
+    return detector.window_s * 1000
 
 
 def _concerns(kind: str, family: Family) -> bool:

@@ -16,10 +16,11 @@ Floats = NDArray[np.float64]
 class Crowd:
     """``scopes`` scopes of ``features`` normal features, a score and a latency, all with baselines of ``ref`` rows.
 
-    Bins are the quantiles of the *true* distribution, and the reference counts a sample of it: what baselines give.
+    ``texts`` categorical features each beside them, of twelve categories from a third to half a percent. Bins are the
+    quantiles of the *true* distribution, and the reference counts a sample of it: what baselines give.
     """
 
-    def __init__(self, rng: np.random.Generator, scopes: int, features: int, ref: int = 5_000) -> None:
+    def __init__(self, rng: np.random.Generator, scopes: int, features: int, ref: int = 5_000, texts: int = 0) -> None:
         self.rng, self.scopes, self.features, self.ref_rows = rng, scopes, features, ref
         per_scope = features + 2
         n = scopes * per_scope
@@ -39,6 +40,8 @@ class Crowd:
         self.names = names * scopes
         self.all_edges = np.ascontiguousarray(np.broadcast_to(edges, (n, 33)))
         self.ref_quantiles = self.latency(np.full(scopes, ref))
+        self.texts = texts
+        self.ref_texts = rng.multinomial(ref, CATEGORIES, size=scopes * texts)
 
     def shares(self, shift: float) -> Floats:
         """The 34 cells' shares of a normal whose mean is ``shift``."""
@@ -55,8 +58,13 @@ class Crowd:
         z = [[NormalDist().inv_cdf(u) for u in row] for row in np.stack((u50, u95, u99), axis=1).tolist()]
         return np.exp(3 + 0.6 * np.array(z))
 
-    def window(self, rows: int, shift: Floats | float = 0.0, slower: float = 1.0, nulls: float = 0.0) -> WindowBatch:
-        """One window of about ``rows`` events per scope, Poisson; ``nulls`` of each feature's values are missing."""
+    def window(
+        self, rows: int, shift: Floats | float = 0.0, slower: float = 1.0, nulls: float = 0.0, new: float = 0.0
+    ) -> WindowBatch:
+        """One window of about ``rows`` events per scope, Poisson.
+
+        ``nulls`` of each feature's values are missing, ``new`` of each text's are of a category that is new.
+        """
         rng, n = self.rng, self.n
         events = rng.poisson(rows, self.scopes)
         of_series = events[self.scope]
@@ -80,7 +88,21 @@ class Crowd:
             ref_count=np.full(n, self.ref_rows), ref_rows=np.full(n, self.ref_rows), ref_mean=zeros,
             ref_std=zeros + 1, ref_quantiles=ref_quantiles,
         )  # fmt: skip
-        return WindowBatch(0, 60_000, self._scopes(events), numeric, NOTHING, SampleColumns([], [], [], []))
+        texts = self._texts(events, new) if self.texts else NOTHING
+        return WindowBatch(0, 60_000, self._scopes(events), numeric, texts, SampleColumns([], [], [], []))
+
+    def _texts(self, events: NDArray[np.int64], new: float) -> CategoryColumns:
+        k = self.scopes * self.texts
+        scope = np.repeat(np.arange(self.scopes), self.texts)
+        fresh = self.rng.binomial(events[scope], new)
+        known = self.rng.multinomial(events[scope] - fresh, CATEGORIES)
+        return CategoryColumns(
+            series=self.n + 3 * self.scopes + np.arange(k), scope=scope,
+            name=[f"features.t{i}" for i in range(self.texts)] * self.scopes, counter=np.zeros(k, np.bool_),
+            values=[(*(f"c{i}" for i in range(len(CATEGORIES))), "new")] * k, rows=events[scope],
+            has_baseline=np.ones(k, np.bool_), cur=np.column_stack((known, fresh)),
+            ref=np.column_stack((self.ref_texts, np.zeros(k, np.int64))), ref_rows=np.full(k, self.ref_rows),
+        )  # fmt: skip
 
     def _scopes(self, events: NDArray[np.int64]) -> ScopeColumns:
         s = np.arange(self.scopes)
@@ -93,6 +115,7 @@ class Crowd:
         )  # fmt: skip
 
 
+CATEGORIES = np.array([0.3, 0.2, 0.1, 0.1, 0.1, 0.05, 0.05, 0.04, 0.03, 0.02, 0.005, 0.005])
 NOTHING = CategoryColumns(
     series=np.empty(0, np.int64), scope=np.empty(0, np.int64), name=[], counter=np.empty(0, np.bool_), values=[],
     rows=np.empty(0, np.int64), has_baseline=np.empty(0, np.bool_), cur=np.empty((0, 0), np.int64),

@@ -1,7 +1,5 @@
 """What fires: next to nothing while nothing changes, whatever the volume; and what should, soon."""
 
-from collections import Counter
-
 import numpy as np
 import pytest
 
@@ -9,30 +7,35 @@ from detectors.decision import DecisionBank
 from detectors.drift.psi import psi
 from detectors.drift.wasserstein import wasserstein
 from detectors.histograms.binned import histogram, quantile_edges
-from detectors.protocol import Detector
 from detectors.registry import make
-from tests.laws.crowd import Crowd, at
-
-NUMERIC = ("psi", "wasserstein", "nulls", "latency", "volume", "errors", "adwin")
-
-
-def false_alarms(seed: int, scopes: int, windows: int, rows: int, features: int = 50) -> Counter[str]:
-    """Findings that started in ``windows`` windows of ``scopes`` scopes that never change, by detector."""
-    crowd = Crowd(np.random.default_rng(seed), scopes, features)
-    detectors: dict[str, Detector] = {kind: make(kind) for kind in NUMERIC}
-    bank, started = DecisionBank(), Counter[str]()
-    for i in range(windows):
-        window = at(crowd.window(rows), i * 60_000)
-        for kind, detector in detectors.items():
-            started[kind] += int(bank.decide(detector.step(window), i * 60_000, 60_000).started.sum())
-    return +started
+from tests.laws.crowd import Crowd
+from tests.laws.simulate import DRIFT, HARMS, delays, false_alarms
 
 
 @pytest.mark.parametrize("rows", [200, 2_000, 200_000])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_nothing_fires_while_nothing_changes(seed: int, rows: int) -> None:
-    # 600 scope windows of 52 series each and of all numeric detectors: one finding in 10,000 is what is allowed.
+    # 600 scope windows of 52 series each and of all detectors: one finding in 10,000 is what is allowed.
     assert not false_alarms(seed, scopes=20, windows=30, rows=rows)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_nothing_fires_in_a_few_events_with_a_small_baseline_either(seed: int) -> None:
+    assert not false_alarms(seed, scopes=10, windows=40, rows=20, ref=500)
+
+
+@pytest.mark.parametrize(
+    ("harm", "rows", "most"),
+    [
+        ("slow drift, 0.02 σ a window", 200, 18),
+        ("slow drift, 0.02 σ a window", 20_000, 9),
+        ("shift of 0.2 σ", 200, 25),
+        ("5 % of a new category", 200, 5),
+    ],
+)
+def test_what_is_small_or_slow_is_found(harm: str, rows: int, most: int) -> None:
+    found = [np.median(delays(DRIFT, HARMS[harm], rows=rows, seed=seed)) for seed in range(3)]
+    assert np.median(found) <= most
 
 
 def windows_to_detect(kinds: tuple[str, ...], seed: int, **harm: float) -> int:
