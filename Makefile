@@ -12,15 +12,16 @@ LOCAL_SETUP := $(wildcard deploy/local/setup.sh)
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+PEERS_ARGS ?=
 N ?= 1
 CELLS ?=
 JOBS ?= 2
 PYTHON ?=
 
-.PHONY: help setup test unit lint format demo bench faults ci docs clean
+.PHONY: help setup test unit lint format demo bench bench-peers faults ci docs clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: $(PYTHON_STAMP) $(LOCAL_STAMP) ## Python environment, Java and Maven for the local Kafka
 
@@ -55,6 +56,9 @@ demo: setup ## two minutes: everything started, faults injected, alerts scored
 
 bench: setup ## speed, timeliness and memory, and whether they are as promised (BENCH_ARGS="throughput cost")
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+bench-peers: setup ## the same job in Bytewax, Quix Streams and stock Faust: half an hour (PEERS_ARGS="throughput --rounds 1")
+	$(BIN)/python -m tests.bench peers $(PEERS_ARGS)
 
 faults: setup ## every fault, N times with fresh seeds (N=5; CELLS=offsets, or words of names as for pytest -k)
 	$(BIN)/python -m tests.harness.matrix --runs $(N) --cells "$(CELLS)" --jobs $(JOBS)

@@ -1,5 +1,7 @@
 """All benchmarks in one run, or some: ``python -m tests.bench [PART …] [--json FILE]``.
 
+``python -m tests.bench peers`` is by itself: it makes environments for others' software, and takes half an hour.
+
 Exits 1 when a promise is missed. Ratios travel between machines, seconds do not: see docs/performance.md.
 """
 
@@ -8,6 +10,7 @@ import dataclasses
 import json
 import os
 import platform
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +20,7 @@ from rich.console import Console
 
 from deploy.local.kafka import LocalKafka
 from tests.bench import bench_backlog, bench_cost, bench_ingest, bench_loadgen, bench_memory, bench_timeliness, report
+from tests.bench.peers import command as peers
 from tests.bench.report import Promise
 
 out: Final = Console(width=120, highlight=False)
@@ -82,6 +86,8 @@ PARTS: Final[dict[str, Callable[[], Result]]] = {
 
 def main() -> int:
     """Run what is asked for; 1 when a promise is missed."""
+    if sys.argv[1:2] == ["peers"]:
+        return peers.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
     parser.add_argument("--json", type=Path, default=Path(".cache/bench.json"), help="where the figures go")

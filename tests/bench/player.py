@@ -20,9 +20,9 @@ def templates(traffic: Traffic, count: int, **changes: Any) -> list[Template]:
     return [cut(value) for value in still.json(0, count, **changes)]
 
 
-def cut(value: bytes) -> Template:
-    """One message, cut at its time."""
-    head, mark, tail = value.partition(b'"ts_ms":' + _MARK)
+def cut(value: bytes, ts_ms: int = int(_MARK)) -> Template:
+    """One message, cut at its time, which it has."""
+    head, mark, tail = value.partition(b'"ts_ms":%d' % ts_ms)
     if not mark:
         raise ValueError(f"no time to write in {value!r}")
     return head + b'"ts_ms":', tail

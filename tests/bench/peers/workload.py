@@ -1,0 +1,165 @@
+"""What the contenders read, and what they must say of it: the same events as JSON and as Arrow, and the truth."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from loadgen.producer import KafkaSink, Message
+from schemas.codecs import encode_arrow
+from schemas.topics import SOURCES, TopicName
+from streams.topics import Topic, TopicAdmin
+from tests.bench.contenders import PARTITIONS
+from tests.bench.peers import job
+from tests.bench.traffic import Traffic, rows
+
+CHUNK: Final = 20_000
+ARROW_BATCH: Final = 1_000
+_FLUSH_AFTER_MS: Final = 60_000
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Place(NamedTuple):
+    """A window of a model."""
+
+    model: str
+    start_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What is so of a window: the 99th percentile lies between two of its events; counts of each feature's bins."""
+
+    count: int
+    p99_ms: tuple[float, float]
+    features: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Predictions of many models, keyed by model: peers that keep state by key ask for that.
+
+    After the last event, and so much later in event time that it closes every window, each model has one more.
+
+    Attributes
+    ----------
+    events
+        Without those that close the windows.
+    models
+        Each is one scope: the job knows neither versions nor segments.
+    rate_per_s
+        Of event time.
+    end_ms
+        Event time at which the last event ends.
+    """
+
+    events: int
+    end_ms: int
+    models: int = 100
+    rate_per_s: float = 20_000.0
+
+    @property
+    def traffic(self) -> Traffic:
+        """Where the events come from."""
+        start_ms = self.end_ms - int(self.events / self.rate_per_s * 1000)
+        return Traffic(models=self.models, rate_per_s=self.rate_per_s, start_ms=start_ms)
+
+    @property
+    def flush_ms(self) -> int:
+        """Event time of the events that close the windows."""
+        return self.end_ms + _FLUSH_AFTER_MS
+
+    def messages(self, encoding: str) -> int:
+        """How many messages there are."""
+        return self.events + self.models if encoding == "json" else -(-self.events // ARROW_BATCH) + PARTITIONS
+
+    def counted(self, encoding: str) -> int:
+        """How many events there are, with those that close the windows."""
+        return self.events + self.models * (1 if encoding == "json" else PARTITIONS)
+
+    def json(self) -> Iterator[list[Message]]:
+        """One message per event."""
+        for columns in self._columns():
+            yield _json(columns)
+        yield _json(self._last())
+
+    def arrow(self) -> Iterator[list[Message]]:
+        """The same events, a thousand per message."""
+        for columns in self._columns():
+            count = len(columns["ts_ms"])
+            for first in range(0, count, ARROW_BATCH):
+                part = _sliced(columns, first, min(first + ARROW_BATCH, count))
+                yield [Message(int(part["ts_ms"][-1]), b"", encode_arrow(part), len(part["ts_ms"]))]
+        yield [Message(self.flush_ms, b"", encode_arrow(self._last()), self.models)] * PARTITIONS
+
+    def truth(self) -> dict[Place, Truth]:
+        """What is so of every window but those that the last events are in."""
+        parts: dict[Place, list[NDArray[np.float64]]] = {}
+        for columns in self._columns():
+            for place, values in _windows(columns):
+                parts.setdefault(place, []).append(values)
+        return {place: _truth(np.concatenate(found, axis=1)) for place, found in parts.items()}
+
+    def _columns(self) -> Iterator[dict[str, Any]]:
+        for first in range(0, self.events, CHUNK):
+            yield self.traffic.columns(first, min(CHUNK, self.events - first))
+
+    def _last(self) -> dict[str, Any]:
+        columns = replace(self.traffic, start_ms=self.flush_ms, rate_per_s=1e12).columns(0, self.models)
+        return columns | {"model": [f"model-{number:04d}" for number in range(self.models)]}
+
+
+def _json(columns: dict[str, Any]) -> list[Message]:
+    times = columns["ts_ms"].tolist()
+    return [
+        Message(ts_ms, model.encode(), _encode(row))
+        for ts_ms, model, row in zip(times, columns["model"], rows(columns), strict=True)
+    ]
+
+
+def _windows(columns: dict[str, Any]) -> Iterator[tuple[Place, NDArray[np.float64]]]:
+    """Latencies and features by window: float64[6, n]."""
+    values = np.array([columns["latency_ms"], *(columns["features"][name] for name in job.FEATURES)])
+    starts = columns["ts_ms"] // job.WINDOW_MS
+    models, codes = np.unique(np.array(columns["model"]), return_inverse=True)
+    keys = starts * len(models) + codes
+    order = np.argsort(keys, kind="stable")
+    for chosen in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
+        first = chosen[0]
+        place = Place(str(models[codes[first]]), int(starts[first]) * job.WINDOW_MS)
+        yield place, values[:, chosen]
+
+
+def _truth(values: NDArray[np.float64]) -> Truth:
+    bins = len(job.EDGES) + 1
+    counts = [
+        np.bincount(np.searchsorted(job.EDGES, feature, side="right"), minlength=bins).tolist()
+        for feature in values[1:]
+    ]
+    low, high = (float(np.quantile(values[0], 0.99, method=method)) for method in ("lower", "higher"))
+    return Truth(values.shape[1], (low, high), tuple(tuple(each) for each in counts))
+
+
+def _sliced(columns: dict[str, Any], first: int, last: int) -> dict[str, Any]:
+    return {
+        name: _sliced(column, first, last) if isinstance(column, dict) else column[first:last]
+        for name, column in columns.items()
+    }
+
+
+def make_topics(bootstrap: str, prefix: str) -> None:
+    """Make the source topics."""
+    TopicAdmin({"bootstrap.servers": bootstrap}).apply([Topic(prefix + name, PARTITIONS) for name in sorted(SOURCES)])
+
+
+def fill(bootstrap: str, prefix: str, batches: Iterator[list[Message]], *, keyed: bool) -> None:
+    """Make the source topics and write predictions: keys choose the partition, or messages go round them in turn."""
+    make_topics(bootstrap, prefix)
+    topic = prefix + TopicName.PREDICTIONS
+    sink = KafkaSink({"bootstrap.servers": bootstrap, "linger.ms": 20}, topic, spread=not keyed)
+    for batch in batches:
+        sink.send(batch)
+    sink.close()
