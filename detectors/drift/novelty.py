@@ -92,7 +92,7 @@ class NewCategory:
         for i in np.flatnonzero(ready & (measured.score >= params.floor_ratio)).tolist():
             label[i] = _named(categories, int(places[i]), new[i])
         subject = scoring.category_subject(categories, places)
-        return scoring.scores(self.kind, "of new values", subject, ready, replace(measured, label=label))
+        return scoring.scores(self.kind, "share of events", subject, ready, replace(measured, label=label))
 
     def forget(self, series: Ints) -> None:
         """Nothing is kept of a series."""

@@ -39,7 +39,7 @@ _PERCENT: Final = {
     "of samples": "of samples",
     "of memory": "of memory",
 }
-_NAMED: Final = frozenset({"PSI", "JS distance", "mean"})
+_NAMED: Final = frozenset({"PSI", "JS distance", "KS distance", "mean"})
 
 
 def name_of(scope: Scope) -> str:

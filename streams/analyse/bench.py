@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from detectors.decision import SEVERITIES, DecisionBank, Decisions
 from detectors.drift.pooling import POOLED, WindowPool
-from detectors.explain import contributions, explain
+from detectors.explain import Segments, contributions, explain
 from detectors.fraud.outliers import RowOutliers
 from detectors.protocol import Detector, Role, Scores, WindowBatch
 from detectors.references import reference_sample
@@ -109,8 +109,9 @@ class DetectorBench:
             self._metrics.stepped(kind, self._clock.monotonic_s() - began)
             yield from _score_rows(batch, scores, decisions, version, baseline_ids)
             spoken = np.flatnonzero((decisions.firing & scores.ready) | decisions.cleared)
+            segments = Segments(scores, batch.scopes.key if len(spoken) else ())
             for place in spoken.tolist():
-                yield _finding(batch, scores, decisions, place, baseline_ids)
+                yield _finding(batch, scores, decisions, place, baseline_ids, segments)
 
     def rebase(self, scope: int, baseline: Baseline) -> None:
         """Fit what is fitted on a scope's reference rows."""
@@ -200,8 +201,9 @@ def _score_rows(
 
 
 def _finding(
-    batch: WindowBatch, scores: Scores, decisions: Decisions, place: int, baseline_ids: Iterable[str]
-) -> Finding:
+    batch: WindowBatch, scores: Scores, decisions: Decisions, place: int, baseline_ids: Iterable[str],
+    segments: Segments,
+) -> Finding:  # fmt: skip
     scope_place = int(scores.scope[place])
     scope = batch.scopes.key[scope_place]
     quantity = scores.quantity[place]
@@ -229,7 +231,7 @@ def _finding(
         rows=int(scores.rows[place]),
         confidence_ratio=0.0 if np.isnan(confidence) else confidence,
         since_ms=since,
-        summary=explain(scores, place, scope, since),
+        summary=explain(scores, place, scope, since, segments.ranked(scope, quantity)),
         baseline_id=list(baseline_ids)[scope_place],
         exemplars=_exemplars(batch, scores, place),
         contributions=contributions(scores, scope_place),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from detectors.explain import contributions, explain
+from detectors.explain import Segments, contributions, explain
 from detectors.registry import make
 from schemas.scopes import Family, Scope
 from tests.unit.detectors.test_decision import scored
@@ -38,6 +38,22 @@ def test_contributions_are_shares_of_what_is_over_its_limit_largest_first() -> N
     assert [c.share_ratio for c in found] == pytest.approx([0.6, 0.3, 0.1])
     assert contributions(scores, 0, most=1)[0].share_ratio == pytest.approx(0.6)
     assert contributions(scored([0.01]), 0) == ()
+
+
+def test_segments_are_ranked_by_what_changed_there_times_how_many_it_concerns() -> None:
+    scores = replace(
+        scored([0.3, 0.9, 0.5, 0.04, 0.9], scope=[0, 1, 2, 3, 4]), quantity=["features.a"] * 4 + ["features.b"],
+        rows=np.array([1_000, 100, 600, 300, 600]),
+    )  # fmt: skip
+    keys = [MODEL, *(Scope(Family.PREDICTION, "fraud-scorer", "3", f"country={c}") for c in ("fr", "de", "it", "es"))]
+    segments = Segments(scores, keys)
+    ranked = segments.ranked(MODEL, "features.a")
+    # Noise is 0.05: 600 × 0.45 beside 100 × 0.85; the third is within its noise.
+    assert [part.name for part in ranked] == ["country=de", "country=fr"]
+    assert [part.share_ratio for part in ranked] == pytest.approx([270 / 355, 85 / 355])
+    assert segments.ranked(keys[1], "features.a") == ()
+    told = explain(scores, 0, MODEL, SINCE_MS, ranked)
+    assert told.endswith("since 10:32:10 UTC; most of it in country=de (76%), country=fr (24%)")
 
 
 def test_every_detector_is_made_by_its_name() -> None:
