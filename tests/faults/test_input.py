@@ -35,7 +35,7 @@ def test_a_partition_of_nothing_but_poison_holds_nobody_up(play: Play, kafka1: K
     changes = {
         "HALCYON_TOPICS__PARTITIONS": str(POISONED + 1),
         "HALCYON_TIME__IDLE_TIMEOUT_S": "8",
-        "HALCYON_DECISION__BAD_EVENTS_MIN": "1000",
+        "HALCYON_DECISION__BAD_EVENTS_MIN": "200",
     }
     with play(kafka1, changes, wall_s=40) as cell, poisoning(cell) as sent:
         # Good partitions go on: their windows close while the poison flows.
