@@ -37,7 +37,10 @@ _BLOCK: Final = 64
 
 
 class ModeParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``floor_ratio`` is the share of events in the second peak that is news, beyond the baseline's own."""
+    """``floor_ratio`` is the share of events in the second peak that is news, beyond the baseline's own.
+
+    ``design_effect`` widens the noise of that share for requests that come in bursts of one kind.
+    """
 
     window_s: int = 60
     floor_ratio: float = 0.05
@@ -101,7 +104,7 @@ class LatencyModes:
         cur, ref = _grid(latencies.cur, first, width), _grid(latencies.ref, first, width)
         N, M = cur.sum(axis=1), ref.sum(axis=1)
         ready = (params.min_rows <= N) & (params.min_rows <= M) & numeric.has_baseline[places]
-        depth = _depth(_boxes(cur)) / np.sqrt(params.design_effect)
+        depth = _depth(_boxes(cur))
         deep = np.flatnonzero(ready & (depth.max(axis=1, initial=0) >= self._z))
         found = _Found.none(len(places))
         for at in range(0, len(deep), _BLOCK):

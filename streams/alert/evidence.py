@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from detectors.latency.tail import FACTOR, RISE_MS
 from detectors.slo.objectives import TIERS, edge_of, parse_subject
 from schemas.alerts import Evidence, Observation, Share
 from schemas.clickhouse import literal
@@ -41,6 +42,22 @@ _BURN: Final = (
 """Bad events of every span that a burn rate is taken over; as in :mod:`detectors.slo.burn`, to the end of a bin."""
 _SLOW: Final = "arraySum((bin, n) -> if(bin > {edge}, n, 0), bins, counts) AS bad, count AS total"
 _SPANS_S: Final = sorted({span for tier in TIERS for span in (tier.short_s, tier.long_s)})
+_TAIL: Final = (
+    "WITH (SELECT any(p99) FROM baselines WHERE baseline_id = {baseline} AND {quantity}) AS p99 SELECT start, count, "
+    "arraySum((bin, n) -> if(bin > halcyon_bin(greatest({factor} * p99, {rise_ms} + p99)), n, 0), bins, counts) "
+    "/ count AS far_ratio FROM windows WHERE {scope} AND {quantity} AND {at}"
+)
+_MODES: Final = (
+    "SELECT halcyon_bin_value(12 * intDiv(bin, 12) + 6) AS about_ms, sum(n) AS events, events / any(count) AS ratio "
+    "FROM windows ARRAY JOIN bins AS bin, counts AS n WHERE {scope} AND {quantity} AND {at} "
+    "GROUP BY about_ms ORDER BY about_ms"
+)
+_HOSTS: Final = (
+    "SELECT segment, count, p50, p95, p99, median(p50) OVER () AS usual_p50, median(p95) OVER () AS usual_p95, "
+    "median(p99) OVER () AS usual_p99 FROM windows WHERE {peers} AND {quantity} AND {at} ORDER BY p95 DESC"
+)
+_BY_DETECTOR: Final = {"latency_tail": _TAIL, "latency_modes": _MODES, "latency_hosts": _HOSTS}
+"""Detectors whose number is not the one that is looked at for findings of their kind."""
 
 _TEMPLATES: Final[dict[Kind, str]] = {
     Kind.DRIFT: _DRIFT,
@@ -90,10 +107,14 @@ def sql_of(finding: Finding) -> str:
     """
     if finding.kind is Kind.SLO_BURN:
         return _burn_sql(finding)
-    template = _TEMPLATES.get(finding.kind, _WINDOWS)
+    template = _BY_DETECTOR.get(finding.detector) or _TEMPLATES.get(finding.kind, _WINDOWS)
     start = f"fromUnixTimestamp64Milli({finding.window_start_ms}, 'UTC')"
     return template.format(
         scope=_scope(finding),
+        peers=_peers(finding),
+        baseline=literal(finding.baseline_id),
+        factor=FACTOR,
+        rise_ms=RISE_MS,
         quantity=f"quantity = {literal(finding.quantity)}",
         detector=literal(finding.detector),
         counter=literal(_COUNTERS.get(finding.kind, finding.quantity)),
@@ -121,7 +142,16 @@ def _burn_sql(finding: Finding) -> str:
 
 
 def _scope(finding: Finding) -> str:
-    columns = ("family", "model", "model_version", "segment")
+    return _of_version(finding) + f" AND segment = {literal(finding.scope.segment)}"
+
+
+def _peers(finding: Finding) -> str:
+    """The segments of the same kind: the other hosts of a host."""
+    return _of_version(finding) + f" AND startsWith(segment, {literal(finding.scope.segment.partition('=')[0] + '=')})"
+
+
+def _of_version(finding: Finding) -> str:
+    columns = ("family", "model", "model_version")
     return " AND ".join(f"{column} = {literal(getattr(finding.scope, column))}" for column in columns)
 
 

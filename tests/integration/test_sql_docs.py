@@ -4,14 +4,18 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from deploy.local.clickhouse import LocalClickHouse
 from detectors.histograms import binned
+from detectors.registry import make
+from detectors.slo.objectives import edge_ms
 from schemas.findings import Finding, Kind, Severity
 from schemas.scopes import Family, Scope
 from streams.alert.evidence import sql_of
 from streams.config.sections import ClickHouseSettings
 from tests.integration.clickhouse_support import HOUR_MS, Database, baseline, migrated, numeric
+from tests.laws.world import Seen, World
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "sql.md").read_text()
 QUERIES = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
@@ -65,9 +69,36 @@ def test_the_query_of_every_kind_of_alert_runs(clickhouse: LocalClickHouse, data
     scope = Scope(Family.PREDICTION, "it's", "1", "country=DE")
     with migrated(ClickHouseSettings(url=clickhouse.url, database=database)) as db:
         for kind in Kind:
-            for detector in ("psi", "wasserstein"):
+            for detector in ("psi", "wasserstein", "latency_tail", "latency_modes", "latency_hosts"):
                 finding = Finding(
                     "f", scope, kind, detector, "features.amount", HOUR_MS, 60_000, True, Severity.TICKET, 1.0, 0.2,
                     0.0, 0.1, "PSI", 600, 0.9, HOUR_MS, "",
                 )  # fmt: skip
                 db.client.query(sql_of(finding))
+
+
+def test_the_query_of_a_burn_gives_the_detectors_numbers(clickhouse: LocalClickHouse, database: str) -> None:
+    rng = np.random.default_rng(3)
+    slo = {"name": "fast", "kind": "latency", "threshold_ms": 50.0, "objective_ratio": 0.98}
+    scope = Scope(Family.PREDICTION, "m", "1")
+    world, detector = World({scope: None}, slos=("fast",)), make("slo", {"slos": [slo]})
+    minutes = [rng.lognormal(3, 0.5 + 0.01 * i, 300) for i in range(75)]
+    starts = [HOUR_MS + 60_000 * i for i in range(len(minutes))]
+    steps = [
+        detector.step(world.window({scope: Seen(300, {"latency_ms": values})}, start))
+        for values, start in zip(minutes, starts, strict=True)
+    ]
+    said = steps[-1]
+    finding = Finding(
+        "f", scope, Kind.SLO_BURN, "slo", said.quantity[0], starts[-1], 60_000, True, Severity.PAGE,
+        float(said.score[0]), float(said.value[0]), float(said.reference[0]), 0.1, said.unit, 1, 0.9, HOUR_MS, "",
+    )  # fmt: skip
+    with migrated(ClickHouseSettings(url=clickhouse.url, database=database)) as db:
+        db.insert("numerics", [numeric(v, s, window_s=60) for v, s in zip(minutes, starts, strict=True)])
+        rows = {row["span_s"]: row for row in db.rows(sql_of(finding))}
+    assert said.label == ["14.4x over 1 h"]
+    assert rows[3_600]["bad_ratio"] == pytest.approx(said.value[0], rel=1e-12)
+    assert rows[3_600]["events"] == said.rows[0] == 18_000
+    assert min(rows[3_600]["burn"], rows[300]["burn"]) / 14.4 == pytest.approx(said.score[0], rel=1e-9)
+    slow = np.concatenate(minutes[-5:]) > edge_ms(50.0)
+    assert rows[300]["burn"] == pytest.approx(slow.mean() / 0.02, rel=1e-9)

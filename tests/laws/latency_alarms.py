@@ -36,7 +36,7 @@ ROWS: Final = (200, 2_000, 200_000)
 HOSTS: Final = 8
 KINDS: Final = ("latency", "latency_tail", "latency_modes", "latency_hosts")
 QUANTILES: Final = np.array([0.5, 0.95, 0.99])
-_DRAWN: Final = 1_000_000
+_DRAWN: Final = 200_000
 
 
 def _bimodal(rng: np.random.Generator, n: int) -> Floats:
