@@ -18,7 +18,7 @@ from loadgen.score.timeline import svg
 from loadgen.score.totals import account
 from tests.quality import docs
 from tests.quality.standing import Baseline, better, read, standing, worse, write
-from tests.quality.suite import FAST, SEEDS, Job, play_all, suite
+from tests.quality.suite import SEEDS, Job, fast, play_all, suite
 
 out: Final = Console(highlight=False)
 
@@ -26,23 +26,27 @@ out: Final = Console(highlight=False)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; the exit code."""
     asked = _arguments(arguments)
-    jobs = list(FAST) if asked.fast else [Job(name, seed) for name in asked.scenarios for seed in asked.seeds]
-    runs = []
-    for run in play_all(jobs, asked.processes):
-        runs.append(run)
-        out.print(f"[dim]{run.scenario}, seed {run.seed}: {len(run.card.alerts)} alerts[/]")
+    jobs = fast() if asked.fast else [Job(name, seed) for name in asked.scenarios for seed in asked.seeds]
+    runs = _played(jobs, asked.processes)
     out.print(render(account(runs)))
     if asked.json is not None:
         asked.json.write_bytes(to_json(account(runs)))
     if asked.pictures is not None:
         _draw(runs, asked.pictures)
     if asked.update:
-        fast = [run for run in runs if Job(run.scenario, run.seed) in FAST]
-        write(Baseline(standing(runs), standing(fast)))
-        docs.write()
+        write(Baseline(standing(runs), standing(_played(fast(), asked.processes))))
+        docs.write(runs)
         out.print("the baseline is what was found now")
         return 0
-    return _compare(runs, fast=asked.fast)
+    return _compare(runs, is_fast=asked.fast)
+
+
+def _played(jobs: Sequence[Job], processes: int) -> list[Run]:
+    runs = []
+    for run in play_all(jobs, processes):
+        runs.append(run)
+        out.print(f"[dim]{run.scenario}, seed {run.seed}: {len(run.card.alerts)} alerts[/]")
+    return runs
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -67,10 +71,10 @@ def _draw(runs: Sequence[Run], folder: Path) -> None:
         (folder / f"{run.scenario}-{run.seed}.svg").write_text(svg(run), encoding="utf-8")
 
 
-def _compare(runs: Sequence[Run], *, fast: bool) -> int:
+def _compare(runs: Sequence[Run], *, is_fast: bool) -> int:
     """Tell what has changed, where the same was played."""
     committed = read()
-    before, now = committed.fast if fast else committed.whole, standing(runs)
+    before, now = committed.fast if is_fast else committed.whole, standing(runs)
     if (now.scenarios, now.seeds) != (before.scenarios, before.seeds):
         out.print("not what the baseline was made of: not compared")
         return 0

@@ -1,11 +1,16 @@
 """What is missed today, as docs/loadgen.md says it: generated from the committed baseline."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from loadgen.score.run import Run
+from loadgen.score.timeline import svg
 from tests.quality.standing import missed, read
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "loadgen.md"
+PICTURE: Final = PAGE.parent / "images" / "score.svg"
+PICTURED: Final = "suite-latency"
 BEGIN: Final = "<!-- from here on written by python -m tests.quality --update -->"
 END: Final = "<!-- up to here -->"
 
@@ -13,7 +18,8 @@ END: Final = "<!-- up to here -->"
 def section() -> str:
     """The generated part."""
     whole = read().whole
-    played = f"Medians over {len(whole.seeds)} seeds of {len(whole.scenarios)} scenarios."
+    over = "One seed" if len(whole.seeds) == 1 else f"Medians over {len(whole.seeds)} seeds"
+    played = f"{over}, {len(whole.scenarios)} scenarios; worst first, and only kinds at which something is wanting."
     return f"{played}\n\n{missed(whole.kinds)}\n"
 
 
@@ -32,6 +38,8 @@ def written(page: str) -> str:
     return f"{head}{BEGIN}\n\n{section()}\n{END}{tail}"
 
 
-def write() -> None:
-    """Bring the page up to date."""
+def write(runs: Iterable[Run]) -> None:
+    """Bring the page and its picture up to date."""
     PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    pictured = next(run for run in runs if run.scenario == PICTURED)
+    PICTURE.write_text(svg(pictured), encoding="utf-8")
