@@ -93,6 +93,11 @@ class SloBurn:
     params
         See :class:`SloParams`.
 
+    Attributes
+    ----------
+    counts
+        Bad and all events of every objective and scope.
+
     Notes
     -----
     O(objectives · S); 3.1 kB of state per objective and scope. A minute without an event is not ready and no error.
@@ -111,7 +116,7 @@ class SloBurn:
         self.params = params or SloParams()
         self.window_s = self.params.window_s
         self._z = special.z_of(self.params.false_alarm_ratio)
-        self._rings = BadAndTotal()
+        self.counts = BadAndTotal()
         slos = self.params.slos
         self._meaning = np.array([edge_of(slo.threshold_ms) if slo.threshold_ms else _ERRORS for slo in slos], np.int64)
         self._allowed = np.array([slo.allowed_ratio for slo in slos], np.float64)
@@ -120,9 +125,9 @@ class SloBurn:
         """Count the window, then judge every objective of every scope that had an event in it."""
         counted = self._count(windows)
         end_ms = windows.start_ms + windows.size_ms
-        self._rings.add(counted.series, self._meaning[counted.slo], windows.start_ms, counted.bad, counted.total)
-        slots = self._rings.slots(counted.series)
-        seen = _Seen(slots, self._rings.seen_s(slots, end_ms), windows.start_ms)
+        self.counts.add(counted.series, self._meaning[counted.slo], windows.start_ms, counted.bad, counted.total)
+        slots = self.counts.slots(counted.series)
+        seen = _Seen(slots, self.counts.seen_s(slots, end_ms), windows.start_ms)
         allowed = self._allowed[counted.slo]
         burns = [self._burn(tier, seen, allowed) for tier in TIERS]
         score = np.stack([burn.score for burn in burns])
@@ -156,14 +161,14 @@ class SloBurn:
                 continue
             bad, total = _latency(windows, slo) if slo.threshold_ms else (windows.scopes.errors, windows.scopes.rows)
             # Only what has had an event costs anything: a model without the quantity never does.
-            own = np.flatnonzero((series >= 0) & ((total > 0) | self._rings.known(series)))
+            own = np.flatnonzero((series >= 0) & ((total > 0) | self.counts.known(series)))
             parts.append((np.full(len(own), number), series[own], own, bad[own], total[own]))
         columns = [np.concatenate(part).astype(np.int64) for part in zip(*parts, strict=True)]
         return _Counted(*(columns or [np.empty(0, np.int64)] * 5))
 
     def _burn(self, tier: Tier, seen: _Seen, allowed: Floats) -> _Burn:
-        bad, total = self._rings.over(seen.slots, seen.start_ms, tier.long_s)
-        now_bad, now_total = self._rings.over(seen.slots, seen.start_ms, tier.short_s)
+        bad, total = self.counts.over(seen.slots, seen.start_ms, tier.long_s)
+        now_bad, now_total = self.counts.over(seen.slots, seen.start_ms, tier.short_s)
         lived = np.minimum(seen.seconds / tier.long_s, 1)
         ratio = bad / np.maximum(total, 1) * lived
         expected = total * allowed
@@ -196,24 +201,24 @@ class SloBurn:
         """
         window_s = slo.window_days * _DAY_S
         slot = seen.slots[place : place + 1]
-        bad, total = (int(counts[0]) for counts in self._rings.over(slot, seen.start_ms, window_s))
+        bad, total = (int(counts[0]) for counts in self.counts.over(slot, seen.start_ms, window_s))
         lived_s = min(max(float(seen.seconds[place]), 1.0), window_s)
         budget = slo.allowed_ratio * total * window_s / lived_s
         return 1 - bad / budget if budget > 0 else 1.0
 
     def forget(self, series: Ints) -> None:
         """Drop the counts of ``series``."""
-        self._rings.forget(series)
+        self.counts.forget(series)
 
     def to_bytes(self) -> bytes:
         """All counts."""
-        return self._rings.to_bytes(self.kind, self.state_version)
+        return self.counts.to_bytes(self.kind, self.state_version)
 
     @classmethod
     def from_bytes(cls, raw: bytes, params: object) -> Self:
         """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
         detector = cls(msgspec.convert(params, SloParams))
-        detector._rings = BadAndTotal.from_bytes(raw, cls.kind, cls.state_version)
+        detector.counts = BadAndTotal.from_bytes(raw, cls.kind, cls.state_version)
         return detector
 
 

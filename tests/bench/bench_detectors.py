@@ -7,6 +7,7 @@ window's bin counts, the least that anything could do with them. Ratios travel b
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -15,10 +16,16 @@ from detectors.decision import DecisionBank
 from detectors.histograms import binned, log
 from detectors.registry import make
 from tests.laws.crowd import Crowd
+from tests.laws.latency_alarms import KINDS as LATENCY_KINDS
+from tests.laws.latency_alarms import Requests
 
 SCOPES: Final = 10_000
-FEATURES: Final = 48
-KINDS: Final = ("psi", "wasserstein", "nulls", "latency", "volume", "errors", "adwin", "gpu_temperature", "gpu_memory")
+FEATURES: Final = 44
+TEXTS: Final = 4
+KINDS: Final = (
+    "psi", "wasserstein", "kolmogorov", "martingale", "categories", "new_category", "cardinality", "nulls", "latency",
+    "volume", "errors", "adwin", "gpu_temperature", "gpu_memory",
+)  # fmt: skip
 ROUNDS: Final = 3
 MAX_PASSES: Final = 80.0
 
@@ -35,7 +42,7 @@ def fastest_s(work: Callable[[], object], rounds: int = ROUNDS) -> float:
 
 def detectors_s(scopes: int) -> tuple[float, dict[str, float]]:
     """Seconds of one pass over the window's counts, and of each detector with its decisions."""
-    window = Crowd(np.random.default_rng(7), scopes, FEATURES).window(2_000)
+    window = Crowd(np.random.default_rng(7), scopes, FEATURES, texts=TEXTS).window(2_000)
     counts = window.numeric.cur
     one_pass = fastest_s(lambda: np.log(counts + 1.0))
     bank, costs = DecisionBank(), {}
@@ -48,6 +55,24 @@ def detectors_s(scopes: int) -> tuple[float, dict[str, float]]:
 
         costs[kind] = fastest_s(work)
     return one_pass, costs
+
+
+def latencies_s(scopes: int) -> dict[str, float]:
+    """Seconds of each detector that reads histograms of latencies, one a scope, and of one objective for each."""
+    crowd = Requests(7, "lognormal", scopes, 5_000)
+    window, series = crowd.window(2_000), {"slo.fast": np.arange(scopes)}
+    window = replace(window, scopes=replace(window.scopes, series=series))
+    slo = {"slos": [{"name": "fast", "kind": "latency", "threshold_ms": 60.0}]}
+    costs = {}
+    for kind in (*LATENCY_KINDS, "slo"):
+        detector = make(kind, slo if kind == "slo" else None)
+        detector.step(window)
+
+        def work(detector: object = detector) -> None:
+            detector.step(window)  # type: ignore[attr-defined]
+
+        costs[kind] = fastest_s(work)
+    return costs
 
 
 def histograms_ns(values: int = 100_000) -> dict[str, float]:
@@ -66,6 +91,7 @@ def histograms_ns(values: int = 100_000) -> dict[str, float]:
 
 def test_all_numeric_detectors_cost_a_few_passes_of_numpy() -> None:
     one_pass, costs = detectors_s(1_000)
+    costs |= latencies_s(1_000)
     assert sum(costs.values()) <= MAX_PASSES * one_pass
 
 
@@ -75,7 +101,8 @@ def main() -> None:
     for name, cost in histograms_ns().items():
         print(f"{name:24} {cost:8.1f} ns a value")  # noqa: T201 - a script for people
     one_pass, costs = detectors_s(scopes)
-    print(f"{scopes:,} scopes of {FEATURES + 2} quantities; one pass: {one_pass * 1e3:.1f} ms")  # noqa: T201
+    costs |= {kind: cost for kind, cost in latencies_s(scopes).items() if kind not in costs}
+    print(f"{scopes:,} scopes of {FEATURES + TEXTS + 2} quantities; one pass: {one_pass * 1e3:.1f} ms")  # noqa: T201
     for kind, cost in (costs | {"all": sum(costs.values())}).items():
         print(f"{kind:24} {cost * 1e3:8.1f} ms {cost / one_pass:8.1f} passes")  # noqa: T201
 

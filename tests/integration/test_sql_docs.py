@@ -17,8 +17,9 @@ from streams.config.sections import ClickHouseSettings
 from tests.integration.clickhouse_support import HOUR_MS, Database, baseline, migrated, numeric
 from tests.laws.world import Seen, World
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "sql.md").read_text()
-QUERIES = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE = (DOCS / "sql.md").read_text()
+QUERIES = re.findall(r"```sql\n(.*?)```", PAGE + (DOCS / "slo.md").read_text(), re.DOTALL)
 
 
 def fill(db: Database) -> None:

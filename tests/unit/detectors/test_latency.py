@@ -109,7 +109,7 @@ def test_a_second_peak_is_found_on_either_side(draw: Draw, seed: int) -> None:
     marks, steps, _ = watch("latency_modes", seed, {ONE: draw})
     assert "F" in marks[:5]
     # What lies above the level of the valley: less than all that went the other way.
-    assert 0.05 < steps[-1].value[0] < 0.26
+    assert 0.05 < steps[-1].value[0] < 0.3
     assert steps[-1].reference[0] < 0.01
 
 
