@@ -89,7 +89,8 @@ class Segments:
         """The segments of a whole by their share in the change of a quantity, largest first; none for a segment."""
         found = sorted(self._of.get((scope, quantity), ()), key=lambda part: (-part[0], part[1]))
         total = sum(weight for weight, _ in found)
-        return tuple(Contribution(name, weight / total) for weight, name in found[:most])
+        # Segments that went silent have no events to be weighed by.
+        return tuple(Contribution(name, weight / total) for weight, name in found[:most]) if total > 0 else ()
 
 
 def _effect(scores: Scores) -> Floats:

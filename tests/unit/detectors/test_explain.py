@@ -56,5 +56,11 @@ def test_segments_are_ranked_by_what_changed_there_times_how_many_it_concerns() 
     assert told.endswith("since 10:32:10 UTC; most of it in country=de (76%), country=fr (24%)")
 
 
+def test_segments_without_an_event_have_no_share() -> None:
+    scores = replace(scored([0.9, 0.9], scope=[0, 1]), quantity=["rows"] * 2, rows=np.zeros(2))
+    keys = [MODEL, Scope(Family.PREDICTION, "fraud-scorer", "3", "country=fr")]
+    assert Segments(scores, keys).ranked(MODEL, "rows") == ()
+
+
 def test_every_detector_is_made_by_its_name() -> None:
     assert make("psi", {"floor": 0.2}).window_s == 60
