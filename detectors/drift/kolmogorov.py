@@ -50,7 +50,7 @@ def kolmogorov(cur: NDArray[np.integer], ref: NDArray[np.integer]) -> tuple[Floa
     distance, cell = np.empty(len(cur)), np.empty(len(cur), np.int64)
     for start in range(0, len(cur), _BLOCK):
         block = slice(start, start + _BLOCK)
-        F, G = (np.cumsum(counts[block].T, axis=0, dtype=np.float64) for counts in (cur, ref))
+        F, G = (np.cumsum(counts[block].T.astype(np.float64, order="C"), axis=0) for counts in (cur, ref))
         gap = np.abs(F / F[-1] - G / G[-1])
         at = gap.argmax(axis=0)
         distance[block], cell[block] = np.take_along_axis(gap, at[None], axis=0)[0], at

@@ -1,7 +1,7 @@
 """What the detectors say about streams whose truth is known: how often without a cause, and how soon with one.
 
-Run from the repository's root, for as long as one likes: ``python -m tests.laws.simulate stationary [SCOPES WINDOWS]``
-and ``python -m tests.laws.simulate power [SEEDS]``. What comes with every test run is in ``test_alarms.py``.
+Run from the repository's root, for as long as one likes: ``python -m tests.laws.simulate stationary [SCOPES WINDOWS]``,
+``power [SEEDS]``, or ``picture``, which draws a drift as SVG. What comes with every test run is in ``test_alarms.py``.
 """
 
 import sys
@@ -15,6 +15,7 @@ from detectors.decision import DecisionBank
 from detectors.drift.pooling import POOLED, WindowPool
 from detectors.protocol import Detector, Role, WindowBatch
 from detectors.registry import make
+from loadgen.plots import Span, lines
 from tests.laws.crowd import Crowd, at
 
 MINUTE_MS: Final = 60_000
@@ -132,6 +133,25 @@ def _power(seeds: int) -> None:
             print(f"{name}, {rows:,} rows: {cells[0]} → {cells[1]}   ({by})", flush=True)  # noqa: T201
 
 
+def _picture() -> None:
+    """A slow drift at 200 rows, and how far each detector's score is over its limit."""
+    rng, kinds = np.random.default_rng(2), ("psi", "wasserstein", "martingale")
+    crowd, pool = Crowd(rng, 1, 1), WindowPool(200)
+    detectors = {kind: make(kind) for kind in kinds}
+    begins, windows = 20, 60
+    over: dict[str, tuple[list[float], list[float]]] = {kind: ([], []) for kind in kinds}
+    for i in range(windows):
+        window = at(crowd.window(200, shift=np.where(crowd.role == Role.FEATURE, max(i - begins, 0) * 0.02, 0)), i)
+        pooled = pool.pool(window)
+        for kind, detector in detectors.items():
+            scores = detector.step(pooled if kind in POOLED else window)
+            if scores.ready[0]:
+                over[kind][0].append(float(i))
+                over[kind][1].append(float(scores.score[0] / max(scores.floor[0], scores.noise[0])))
+    span = Span(begins, windows - 1, "drift")
+    sys.stdout.write(lines(over, x="windows of 200 rows", y="score over its limit", spans=[span], bound=1.0))
+
+
 def main() -> None:
     """Print what was asked for."""
     given = sys.argv[1:]
@@ -139,6 +159,8 @@ def main() -> None:
         _stationary(*(int(number) for number in given[1:3] or ("20", "200")))
     elif given and given[0] == "power":
         _power(int(given[1]) if given[1:] else 3)
+    elif given == ["picture"]:
+        _picture()
     else:
         sys.exit(__doc__)
 
