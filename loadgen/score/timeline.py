@@ -24,8 +24,8 @@ _BAND: Final = 22
 _ALERTS: Final = 20
 _GAP: Final = 14
 _AXIS: Final = 34
-_LETTER: Final = 6.2
-"""Width of a letter, px, by which it is decided whether a name fits."""
+_LETTER: Final = 6.6
+"""Width of a letter, px, by which it is decided whether a name fits: that of a wide font."""
 _TICKS_MIN: Final = (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440)
 _MOST_TICKS: Final = 12
 _LIGHT: Final = {"ink": "#1f2328", "dim": "#656d76", "line": "#d0d7de", "good": "#1a7f37", "bad": "#cf222e"}
@@ -144,7 +144,7 @@ def _band(fault: FaultScore, scale: _Scale, y: int) -> str:
         "near": "near miss, quiet",
         "alerted": f"near miss, alerted as {fault.kind}",
     }[state]
-    name = ("missed: " if state == "missed" else "") + truth.name
+    name = ("× " if state == "missed" else "") + truth.name
     room = int((width - 8) / _LETTER)
     shown = escape(name if len(name) <= room else name[: max(room - 1, 0)] + "…")
     style = "name lost" if state == "missed" else "name"
