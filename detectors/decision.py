@@ -155,10 +155,12 @@ class DecisionBank:
             began = np.where((recent > 0) & (scores.since_ms > 0), np.minimum(scores.since_ms, began), began)
         since = np.where(was_firing, memory["since_ms"][series], began)
         memory["evidence"][series], memory["firing"][series], memory["since_ms"][series] = recent, firing, since
-        share = np.where(urgent, np.maximum(hits / rule.m, quick / rule.urgent_m), hits / rule.m)
+        full = rule.full or rule.m
+        share = np.minimum(hits / full, 1.0)
+        share = np.where(urgent, np.maximum(share, quick / rule.urgent_m), share)
         strength = _strength(scores, share)
         null = self._nulls.setdefault(scores.detector, NullStrength())
-        noted = _strength(scores, np.maximum(share, 1 / rule.m))
+        noted = _strength(scores, np.maximum(share, 1 / full))
         confidence = null.confidence(series, noted)
         null.learn(series, noted, against, ready & ~firing & ~was_firing)
         return Decisions(

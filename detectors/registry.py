@@ -39,15 +39,18 @@ from schemas.findings import Kind, Severity
 class Rule:
     """When evidence becomes a finding, and when a finding pages.
 
-    It fires at ``k`` of the last ``m`` ready windows and ends below ``clear_below`` of them. Where ``urgent_when``
-    holds it fires at ``urgent_k`` of ``urgent_m`` already. It is of ``severity``, and a page where ``page_when``
-    holds and the strength reaches ``page_strength_ratio``: what hurts users, and nothing that can wait for the
-    morning.
+    It fires at ``k`` of the last ``m`` ready windows and ends below ``clear_below`` of them. ``full`` of them make it
+    as strong as it gets (None: ``m``): fewer for a detector that has gathered its evidence itself.
+
+    Where ``urgent_when`` holds it fires at ``urgent_k`` of ``urgent_m`` already. It is of ``severity``, and a page
+    where ``page_when`` holds and the strength reaches ``page_strength_ratio``: what hurts users, and nothing that can
+    wait for the morning.
     """
 
     k: int = 3
     m: int = 5
     clear_below: int = 2
+    full: int | None = None
     severity: Severity = Severity.TICKET
     page_when: Callable[[Scores], Bools] | None = None
     page_strength_ratio: float = 1.0
@@ -92,7 +95,7 @@ REGISTRY: Final[dict[str, Spec]] = {
     "psi": Spec(PopulationStability, PsiParams, Kind.DRIFT, Rule()),
     "wasserstein": Spec(WassersteinDrift, WassersteinParams, Kind.DRIFT, Rule()),
     "kolmogorov": Spec(KolmogorovSmirnov, KolmogorovParams, Kind.DRIFT, Rule()),
-    "martingale": Spec(RankMartingale, MartingaleParams, Kind.DRIFT, _AT_ONCE),
+    "martingale": Spec(RankMartingale, MartingaleParams, Kind.DRIFT, Rule(k=1, m=4, clear_below=1, full=1)),
     "categories": Spec(CategoryDrift, CategoryDriftParams, Kind.CATEGORY_DRIFT, Rule()),
     "new_category": Spec(NewCategory, NewCategoryParams, Kind.CATEGORY_DRIFT, Rule()),
     "cardinality": Spec(Cardinality, CardinalityParams, Kind.CATEGORY_DRIFT, Rule()),

@@ -72,6 +72,13 @@ def test_a_rule_of_one_of_one_starts_and_ends_at_once() -> None:
     assert firing(".x.", {"psi": Rule(k=1, m=1, clear_below=1)}) == ".F."
 
 
+def test_what_has_gathered_its_evidence_itself_is_strong_at_once_and_ends_late() -> None:
+    rules = {"psi": Rule(k=1, m=4, clear_below=1, full=1)}
+    assert firing(".x..x....", rules) == ".FFFFFFF."
+    first, at_once = (DecisionBank(r).decide(scored(0.4), 0, WINDOW_MS) for r in (None, rules))
+    assert at_once.strength[0] == pytest.approx(5 * first.strength[0])
+
+
 def test_started_and_cleared_are_told_once_and_since_is_the_first_evidence() -> None:
     decisions = run(DecisionBank(), "..x.xx......")
     assert [i for i, d in enumerate(decisions) if d.started[0]] == [5]
