@@ -4,7 +4,7 @@ import multiprocessing
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
@@ -190,19 +190,13 @@ def command(
     bootstrap: Annotated[str, typer.Option(help="Brokers to start from, host:port, comma-separated.")] = _BOOTSTRAP,
     kafka: Annotated[list[str], typer.Option(help="More settings of librdkafka, name=value: TLS, log-in.")] = [],  # noqa: B006
     topic_prefix: Annotated[str, typer.Option(help="Put before every topic.")] = "",
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="Another run of the same kind; by default the file's.")
-    ] = None,
-    speed: Annotated[
-        float, typer.Option(min=1e-3, help="How fast event time runs; it meets the clock at the end.")
-    ] = 1.0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Another run of its kind.")] = None,
+    speed: Annotated[float, typer.Option(min=1e-3, help="How fast event time runs.")] = 1.0,
     duration_s: Annotated[int, typer.Option(min=0, help="How much event time is played; 0 is all of it.")] = 0,
     encoding: Annotated[Encoding, typer.Option(help="An event per message, or Arrow IPC streams.")] = Encoding.JSON,
     stretch_s: Annotated[int, typer.Option(min=1, help="Event time that is made in one go.")] = 10,
     processes: Annotated[int, typer.Option(min=1, max=64, help="That share the work; the events stay the same.")] = 1,
-    lead_s: Annotated[
-        float, typer.Option(min=0.0, help="Messages are made for so long before the first is due.")
-    ] = 3.0,
+    lead_s: Annotated[float, typer.Option(min=0.0, help="Head start in making messages.")] = 3.0,
     ahead: Annotated[int, typer.Option(min=1, help="Stretches that a process makes before they are due.")] = 3,
     behind_limit_s: Annotated[float, typer.Option(min=0.001, help="A generator later than this voids the run.")] = 1.0,
     duplicates_ratio: Annotated[float, typer.Option(help="Share of messages that are sent twice.")] = 0.0,
@@ -216,7 +210,8 @@ def command(
     account: Annotated[Path | None, typer.Option(help="The run's account goes here, as JSON.")] = None,
 ) -> None:
     """Play a scenario into Kafka on an absolute schedule; void, with exit code 1, when the generator falls behind."""
-    config = {"bootstrap.servers": bootstrap, **settings(kafka)}
+    loaded = _loaded(scenario, seed)
+    length_s = min(duration_s, loaded.duration_s) if duration_s else loaded.duration_s
     wire = WireFaults(
         duplicates_ratio=_share("duplicates", duplicates_ratio),
         late_ratio=_share("late", late_ratio),
@@ -224,31 +219,37 @@ def command(
         reordered_ratio=_share("reordered", reordered_ratio),
         poison_ratio=_share("poison", poison_ratio),
     )
-    loaded = _loaded(scenario, seed)
-    length_s = min(duration_s, loaded.duration_s) if duration_s else loaded.duration_s
-    console, running = Console(stderr=True), Running(processes)
-    with closing(LagWatch(config, group)) as lags, running:
-        now_ms = time.time_ns() // 1_000_000  # noqa: TID251 - the schedule's only look at the clock
-        begin_ms, begin_s = now_ms + round(lead_s * 1000), time.monotonic() + lead_s
-        plan = Plan(
-            scenario, loaded.seed, Schedule.ending_now(begin_ms, length_s, speed), begin_s, length_s, config,
-            topic_prefix=topic_prefix, encoding=encoding, wire=wire, stretch_s=stretch_s, ahead=ahead,
-            behind_limit_s=behind_limit_s,
-        )  # fmt: skip
+    plan = Plan(
+        scenario, loaded.seed, Schedule(0, speed), 0.0, length_s, {"bootstrap.servers": bootstrap, **settings(kafka)},
+        topic_prefix=topic_prefix, encoding=encoding, wire=wire, stretch_s=stretch_s, ahead=ahead,
+        behind_limit_s=behind_limit_s,
+    )  # fmt: skip
+    with closing(LagWatch(plan.kafka, group)) as lags, Running(processes) as running:
+        plan = _scheduled(plan, lead_s)
         running.begin(plan)
         truths = _before(loaded.truths(plan.schedule.start_ms), plan)
-        _publish(truths, truth_file, truth_topic, config)
-        with LiveView(f"{loaded.name}, seed {loaded.seed}, {speed:g} × the clock", truths, console) as view:
+        _publish(truths, truth_file, truth_topic, plan.kafka)
+        with LiveView(f"{loaded.name}, seed {loaded.seed}", truths, Console(stderr=True)) as view:
             while not running.listen(_SHOW_S):
                 view.show(running.progress, lags.latest)
-        done = running.account()
-    if account is not None:
-        account.write_bytes(msgspec.json.format(msgspec.json.encode(done)))
+        _conclude(running.account(), account)
+
+
+def _scheduled(plan: Plan, lead_s: float) -> Plan:
+    """The plan with a schedule that begins ``lead_s`` seconds from now."""
+    now_ms = time.time_ns() // 1_000_000  # noqa: TID251 - the schedule's only look at the clock
+    schedule = Schedule.ending_now(now_ms + round(lead_s * 1000), plan.duration_s, plan.schedule.speed)
+    return replace(plan, schedule=schedule, begin_s=time.monotonic() + lead_s)
+
+
+def _conclude(done: Account, file: Path | None) -> None:
+    if file is not None:
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(done)))
     Console().print(_summary(done), highlight=False, soft_wrap=True)
     if done.void:
         raise LoadError(
             f"the run is void: the generator was up to {done.worst_behind_s:.2f} s late, the limit is "
-            f"{behind_limit_s:g} s. Take a lower --speed, more --processes, or a longer --lead-s."
+            f"{done.behind_limit_s:g} s. Take a lower --speed, more --processes, or a longer --lead-s."
         )
 
 

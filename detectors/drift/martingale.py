@@ -35,10 +35,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import scoring
+from detectors.drift.dispersion import DesignEffect
 from detectors.drift.reference import fingerprint
 from detectors.parameters import check_bounds
 from detectors.protocol import Floats, Ints, NumericColumns, Scores, WindowBatch
-from detectors.state import Columns
+from detectors.state import Columns, pack, unpack
 
 _BLOCK: Final = 1_024
 _STAKES: Final = (0.7, 2.0)
@@ -190,6 +191,7 @@ class RankMartingale:
         self._limit = -float(np.log(self.params.false_alarm_ratio))
         self._cap = (self._limit + float(np.log(_BETS))) / _WINDOWS
         self._state = Columns(_BLANK)
+        self._alike = DesignEffect()
 
     def step(self, windows: WindowBatch) -> Scores:
         """Score every series with edges, ``min_rows`` values and ``min_ref_rows`` in the baseline."""
@@ -202,11 +204,14 @@ class RankMartingale:
         if not full.all():
             places, cur, ref, N, M = places[full], cur[full], ref[full], N[full], M[full]
         ranked = rank_scores(cur, ref)
-        rows, error = N.astype(np.float64), 1 / np.sqrt(M.astype(np.float64))
         series = numeric.series[places]
+        alike = self._alike.of(series)
+        # Values that come together are alike: they count for as many as are independent, in the baseline too.
+        rows, error = np.maximum(N / alike, 1.0), np.sqrt(alike / M)
         self._begin_anew(series, fingerprint(numeric, places, M))
         won = self._bet(series, payments(ranked, rows, params.ref_z * error, self._cap))
         effect = self._remember(series, ranked.mean, rows)
+        self._alike.learn(series, numeric.mean[places], numeric.m2[places], numeric.count[places])
         self._date(series, won, windows.start_ms)
         worst = np.where(np.isnan(effect), -1.0, effect).argmax(axis=0)
         score = np.take_along_axis(effect, worst[None], axis=0)[0] if len(series) else np.empty(0)
@@ -271,14 +276,20 @@ class RankMartingale:
     def forget(self, series: Ints) -> None:
         """Drop the capital of ``series``."""
         self._state.forget(series)
+        self._alike.forget(series)
 
     def to_bytes(self) -> bytes:
-        """All capital."""
-        return self._state.to_bytes(self.kind, self.state_version)
+        """All capital, and how alike values are."""
+        parts = (("capital", self._state), ("alike", self._alike))
+        arrays = {name: np.frombuffer(part.to_bytes(self.kind, self.state_version), np.uint8) for name, part in parts}
+        return pack(self.kind, self.state_version, arrays)
 
     @classmethod
     def from_bytes(cls, raw: bytes, params: object) -> Self:
         """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
         detector = cls(msgspec.convert(params, MartingaleParams))
-        detector._state = Columns.from_bytes(raw, cls.kind, cls.state_version, _BLANK)
+        parts = unpack(raw, cls.kind, cls.state_version)
+        raw_state, raw_alike = (parts[name].tobytes() for name in ("capital", "alike"))
+        detector._state = Columns.from_bytes(raw_state, cls.kind, cls.state_version, _BLANK)
+        detector._alike = DesignEffect.from_bytes(raw_alike, cls.kind, cls.state_version)
         return detector

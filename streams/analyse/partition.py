@@ -96,6 +96,12 @@ class _FamilyState:
     rollups: dict[int, Rollup] = field(default_factory=dict)
     empty_ms: int = 0
 
+    def rollup(self, part: Window, size: int, categories: int) -> Rollup:
+        """The open window of a size; a new one where there is none, around ``part``."""
+        if size not in self.rollups:
+            self.rollups[size] = Rollup(part.family, part.start_ms // size * size, size, categories)
+        return self.rollups[size]
+
 
 class AnalysePartition:
     """The state of one partition of ``panes``.
@@ -257,11 +263,7 @@ class AnalysePartition:
             yield from self._flush(state, level)
 
     def _into_rollup(self, state: _FamilyState, part: Window, level: int) -> Rollup:
-        size = self._sizes[level]
-        whole = state.rollups.get(size)
-        if whole is None:
-            whole = Rollup(part.family, part.start_ms // size * size, size, self._rules.categories)
-            state.rollups[size] = whole
+        whole = state.rollup(part, self._sizes[level], self._rules.categories)
         whole.merge(part)
         if level == 0:
             whole.take_samples(part)
