@@ -30,8 +30,12 @@ def docstring_lines(node: ast.AST) -> int:
 
 
 def length(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int:
-    """Lines of a definition without the docstrings in it: explaining is free."""
-    whole = (node.end_lineno or node.lineno) - node.lineno + 1
+    """Lines of a definition without the docstrings in it, and of a function without its parameters.
+
+    Explaining is free, and a command declares every option as a parameter.
+    """
+    first = node.lineno if isinstance(node, ast.ClassDef) else node.body[0].lineno
+    whole = (node.end_lineno or node.lineno) - first + 1
     return whole - sum(docstring_lines(inner) for inner in ast.walk(node))
 
 
