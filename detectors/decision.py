@@ -161,7 +161,7 @@ class DecisionBank:
         strength = _strength(scores, share)
         null = self._nulls.setdefault(scores.detector, NullStrength())
         noted = _strength(scores, np.maximum(share, 1 / full))
-        confidence = null.confidence(series, noted)
+        confidence = np.where(ready, 1.0, np.nan) if rule.certain else null.confidence(series, noted)
         null.learn(series, noted, against, ready & ~firing & ~was_firing)
         return Decisions(
             evidence=against,

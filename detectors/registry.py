@@ -44,7 +44,8 @@ class Rule:
 
     Where ``urgent_when`` holds it fires at ``urgent_k`` of ``urgent_m`` already. It is of ``severity``, and a page
     where ``page_when`` holds and the strength reaches ``page_strength_ratio``: what hurts users, and nothing that can
-    wait for the morning.
+    wait for the morning. What is ``certain`` is over a limit that somebody has set, and no estimate of anything: its
+    confidence is 1, however often the series has come near the limit before.
     """
 
     k: int = 3
@@ -57,6 +58,7 @@ class Rule:
     urgent_when: Callable[[Scores], Bools] | None = None
     urgent_k: int = 2
     urgent_m: int = 3
+    certain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ REGISTRY: Final[dict[str, Spec]] = {
         LatencyOverLimit,
         LatencyLimitParams,
         Kind.LATENCY_SLO,
-        Rule(k=1, m=1, clear_below=1, page_when=_always, page_strength_ratio=0.5),
+        Rule(k=1, m=1, clear_below=1, page_when=_always, page_strength_ratio=0.5, certain=True),
     ),
     "latency_tail": Spec(LatencyTail, TailParams, Kind.LATENCY, Rule()),
     "latency_modes": Spec(LatencyModes, ModeParams, Kind.LATENCY, Rule()),
@@ -123,7 +125,7 @@ REGISTRY: Final[dict[str, Spec]] = {
         SloBurn,
         SloParams,
         Kind.SLO_BURN,
-        Rule(k=1, m=1, clear_below=1, page_when=_burns_fast, page_strength_ratio=0.5),
+        Rule(k=1, m=1, clear_below=1, page_when=_burns_fast, page_strength_ratio=0.5, certain=True),
     ),
     "outliers": Spec(RowOutliers, OutlierParams, Kind.OUTLIERS, Rule()),
     "gpu_temperature": Spec(GpuTemperature, TemperatureParams, Kind.GPU_TEMPERATURE, _AT_ONCE),

@@ -38,7 +38,17 @@ FACTORS: Final = {
 }
 """A noise bound is 3.7 standard deviations: 4.6 of them when low, 3.2 when high."""
 STATISTICAL: Final = frozenset(
-    {Kind.DRIFT, Kind.CATEGORY_DRIFT, Kind.CHANGE, Kind.NULLS, Kind.VOLUME, Kind.ERRORS, Kind.LATENCY, Kind.OUTLIERS}
+    {
+        Kind.DRIFT,
+        Kind.CATEGORY_DRIFT,
+        Kind.CHANGE,
+        Kind.NULLS,
+        Kind.VOLUME,
+        Kind.ERRORS,
+        Kind.LATENCY,
+        Kind.SLOW_HOST,
+        Kind.OUTLIERS,
+    }  # fmt: skip
 )
 """What the knob acts on. The others have limits that somebody has set, or that a machine has: those stay."""
 

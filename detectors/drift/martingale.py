@@ -57,7 +57,7 @@ _BLANK: Final[dict[str, NDArray[Any]]] = {
     "capital": np.full(_BETS, -np.inf, np.float32),
     "place": np.zeros((), np.float32),
     "width": np.zeros((), np.float32),
-    "since_ms": np.zeros((), np.int64),
+    "since_s": np.zeros((), np.uint32),
     "reference": np.zeros((), np.uint32),
 }
 
@@ -177,7 +177,8 @@ class RankMartingale:
 
     Notes
     -----
-    O(34 N) for N series; 52 bytes of state per series. A window of fewer than ``min_rows`` values is neither ready nor
+    O(34 N) for N series; 64 bytes of state per series. Values that come in bursts count for fewer
+    (:mod:`detectors.drift.dispersion`). A window of fewer than ``min_rows`` values is neither ready nor
     learned. A baseline that is one value has no ranks and is not ready: PSI watches it. A new baseline, by its counts
     and mean, begins anew. The effect starts at nothing, so that the first windows after a start understate it.
     """
@@ -245,9 +246,9 @@ class RankMartingale:
         return effect
 
     def _date(self, series: Ints, won: Floats, start_ms: int) -> None:
-        since = self._state["since_ms"]
+        since = self._state["since_s"]
         before = since[series]
-        since[series] = np.where(won <= _STARTED, 0, np.where(before == 0, start_ms, before))
+        since[series] = np.where(won <= _STARTED, 0, np.where(before == 0, start_ms // 1_000, before))
 
     def _scores(
         self, numeric: NumericColumns, places: Ints, won: Floats, score: Floats, error: Floats, worst: Ints
@@ -256,7 +257,7 @@ class RankMartingale:
         ready = np.zeros(n, np.bool_)
         ready[places] = True
         since = np.zeros(n, np.int64)
-        since[places] = self._state["since_ms"][numeric.series[places]]
+        since[places] = self._state["since_s"][numeric.series[places]].astype(np.int64) * 1_000
         floor = np.maximum(self.params.floor, 3.7 * error)
         label = [""] * n
         for place, which in zip(places.tolist(), worst.tolist(), strict=True):

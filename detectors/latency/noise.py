@@ -52,16 +52,19 @@ def enough(count: Floats, min_beyond: float) -> Bools:
 def middle(ref_ms: float, ms: float, noise: float, floor: float) -> str:
     """What to say of the median beside a tail that has moved; ``noise`` and ``floor`` on the logarithm.
 
+    It has not moved where it is a third of the floor away at most, and chance does not hide that it is over it.
+
     Examples
     --------
     >>> middle(20.0, 20.4, 0.05, 0.26)
     'p50 has not moved (20 → 20.4 ms): the tail alone'
-    >>> middle(20.0, 31.0, 0.05, 0.26)
-    'p50 20 → 31 ms'
+    >>> middle(20.0, 23.0, 0.05, 0.26), middle(20.0, 20.4, 0.3, 0.26)
+    ('p50 20 → 23 ms', 'p50 20 → 20.4 ms')
     """
     if not (ref_ms > 0 and ms > 0):
         return ""
     moved = f"{ref_ms:.3g} → {ms:.3g} ms"
-    if float(np.log(ms / ref_ms)) + noise < floor:
+    rise = float(np.log(ms / ref_ms))
+    if rise <= floor / 3 and rise + noise < floor:
         return f"p50 has not moved ({moved}): the tail alone"
     return f"p50 {moved}"

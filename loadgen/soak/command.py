@@ -116,17 +116,13 @@ def _measured(target: _Target, step_s: int, console: Console) -> float:
     ramp, watch = capacity.Ramp(), _watch(target, lambda _: None)
     while not ramp.done:
         rate = ramp.rate_per_s
-        plan = target.plan(staging.quiet(staging.at_rate(target.scenario, rate), step_s))
-        before = watch.lag_events()
-        running = Running(target.processes)
-        running.start()
-        running.begin(plan)
-        try:
+        spec = staging.quiet(staging.at_rate(target.scenario, rate), step_s)
+        with Running(target.processes) as running:
+            before = watch.lag_events()
+            running.begin(target.plan(spec))
             while not running.listen(_LISTEN_S):
                 pass
             after, behind_s = watch.lag_events(), running.progress.worst_behind_s
-        finally:
-            running.stop()
         good = capacity.held(rate, before, after, behind_s)
         word = "held" if good else "not held"
         console.print(
@@ -151,27 +147,21 @@ def _drained(watch: Watch, rate_per_s: float) -> None:
 
 def _endure(target: _Target, begun: Begun, burst_ratio: float, path: Path, console: Console) -> Recording:
     steady = staging.at_rate(target.scenario, begun.rate_per_s)
-    plan = target.plan(staging.endless(steady, round(begun.duration_s), burst_ratio))
-    recording = Recording(begun)
-    with path.open("wb") as file:
+    spec, recording, shown_s = staging.endless(steady, round(begun.duration_s), burst_ratio), Recording(begun), 0.0
+    with path.open("wb") as file, Running(target.processes) as running:
         journal = Journal(file, recording)
         journal.add(begun)
+        plan = target.plan(spec)
+        running.begin(plan)
         for truth in plan.load().truths(plan.schedule.start_ms):
             journal.add(Injected(truth))
-        running = Running(target.processes)
-        running.start()
-        running.begin(plan)
-        shown_s = 0.0
-        try:
-            with _watch(target, journal.add):
-                while not running.listen(_LISTEN_S):
-                    progress = running.progress
-                    journal.add(Load(time.time(), progress.events, progress.behind_s))  # noqa: TID251 - as above
-                    if time.monotonic() - shown_s > _PLAIN_EVERY_S:
-                        shown_s = time.monotonic()
-                        console.print(_line(recording), highlight=False)
-        finally:
-            running.stop()
+        with _watch(target, journal.add):
+            while not running.listen(_LISTEN_S):
+                progress = running.progress
+                journal.add(Load(time.time(), progress.events, progress.behind_s))  # noqa: TID251 - as above
+                if time.monotonic() - shown_s > _PLAIN_EVERY_S:
+                    shown_s = time.monotonic()
+                    console.print(_line(recording), highlight=False)
     return recording
 
 

@@ -118,14 +118,38 @@ def test_a_new_baseline_begins_anew() -> None:
     assert not scores.since_ms[:2].any()
 
 
-def test_state_is_at_most_64_bytes_a_series() -> None:
+def test_state_is_at_most_64_bytes_a_series_and_little_more_when_saved() -> None:
     sizes = []
     for scopes in (1, 101):
         crowd, detector = Crowd(np.random.default_rng(4), scopes, 8), RankMartingale()
         detector.step(crowd.window(500))
         sizes.append((len(detector.to_bytes()), scopes * 9))  # eight features and a score have ranks
     (small, few), (large, many) = sizes
-    assert (large - small) / (many - few) <= 64
+    assert (large - small) / (many - few) <= 64 + 2 * 8  # whose it is stands beside each of two parts
+
+
+def bursts(crowd: Crowd, rows: int, size: int, shift: float = 0.0) -> WindowBatch:
+    """A window of values that come ``size`` at a time."""
+    window = crowd.window(rows)
+    cur = crowd.rng.multinomial(np.full(crowd.n, rows // size), crowd.shares(shift)) * size
+    middle = np.concatenate(([-4.3], (crowd.edges[1:] + crowd.edges[:-1]) / 2, [4.3]))
+    count = cur.sum(axis=1)
+    mean = (cur * middle).sum(axis=1) / count
+    m2 = (cur * (middle - mean[:, None]) ** 2).sum(axis=1)
+    return replace(window, numeric=replace(window.numeric, cur=cur, count=count, mean=mean, m2=m2))
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_bursts_of_the_same_value_are_no_drift_and_do_not_hide_one(size: int) -> None:
+    crowd, detector, bank = Crowd(np.random.default_rng(7), 4, 25), make("martingale"), DecisionBank()
+    crowd.ref = crowd.rng.multinomial(5_000 // size, crowd.share, size=crowd.n) * size
+    ranked = crowd.role != 2
+    told = []
+    for i in range(80):
+        window = at(bursts(crowd, 400, size, 0.5 if i >= 60 else 0.0), i * MINUTE_MS)
+        told.append(bank.decide(detector.step(window), window.start_ms, MINUTE_MS).firing[ranked].mean())
+    assert max(told[:60]) == 0
+    assert told[-1] == 1
 
 
 def test_a_constant_has_no_ranks() -> None:

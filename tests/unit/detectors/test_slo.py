@@ -61,6 +61,8 @@ class Watch:
             WindowBatch(start, MINUTE, scopes, NO_NUMBERS, NOTHING, SampleColumns([], [], [], []))
         )
         decided = self.bank.decide(self.scores, start, MINUTE)
+        # What has been promised is over or not: the alert stage must not make a ticket of a page.
+        assert decided.confidence[0] == 1.0 or total == 0
         if not decided.firing[0]:
             return "."
         return "P" if decided.severity[0] == 2 else "t"
