@@ -48,7 +48,7 @@ STATISTICAL: Final = frozenset(
         Kind.LATENCY,
         Kind.SLOW_HOST,
         Kind.OUTLIERS,
-    }  # fmt: skip
+    }
 )
 """What the knob acts on. The others have limits that somebody has set, or that a machine has: those stay."""
 
