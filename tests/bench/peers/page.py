@@ -197,7 +197,8 @@ def _markdown(table: Table) -> str:
     text = io.StringIO()
     cells: list[list[Any]] = [list(column.cells) for column in table.columns]
     heads = [str(column.header) for column in table.columns]
-    text.write(f"{str(table.title).capitalize()}:\n\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}\n")
+    title = str(table.title)
+    text.write(f"{title[0].upper()}{title[1:]}:\n\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}\n")
     for row in zip(*cells, strict=True):
         text.write(f"| {' | '.join(map(str, row))} |\n")
     return text.getvalue().rstrip()
