@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.protocol import Floats, Ints
-from detectors.state import Columns
+from detectors.state import Columns, unpack
 
 _MEMORY: Final = 60.0
 _PRIOR: Final = 2.0
@@ -37,8 +37,8 @@ class DesignEffect:
 
     Notes
     -----
-    O(n) per window; 16 bytes per series. The mean is kept as float32: where it is a million standard errors, as in years or
-    kelvins of millions of events, its rounding counts as variation, and D comes out too large rather than too small.
+    O(n) per window; 16 bytes per series. The mean is kept as float32: where it is a million standard errors its
+    rounding counts as variation, and D comes out too large rather than too small.
     """
 
     def __init__(self) -> None:
@@ -76,7 +76,9 @@ class DesignEffect:
 
     @classmethod
     def from_bytes(cls, raw: bytes, kind: str, version: int) -> Self:
-        """What :meth:`to_bytes` saved; raises StateError if it is not that."""
+        """What :meth:`to_bytes` saved, or nothing if nothing was; raises StateError if it is anything else."""
         result = cls()
+        if not unpack(raw, kind, version):
+            return result  # detectors that kept nothing saved an empty state
         result._state = Columns.from_bytes(raw, kind, version, _BLANK)
         return result

@@ -16,7 +16,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import scoring, state
+from detectors import scoring
+from detectors.drift.dispersion import DesignEffect
 from detectors.parameters import check_bounds
 from detectors.protocol import Floats, Ints, Scores, WindowBatch
 
@@ -67,7 +68,9 @@ class KolmogorovSmirnov:
 
     Notes
     -----
-    O(34 N) for N series, no state. The label says past which value the shares differ most, where they differ enough.
+    O(34 N) for N series; 16 bytes of state per series, for values that come in bursts count for fewer
+    (:mod:`detectors.drift.dispersion`). The label says past which value the shares differ most, where they differ
+    enough.
     """
 
     kind: ClassVar[str] = "kolmogorov"
@@ -76,6 +79,7 @@ class KolmogorovSmirnov:
     def __init__(self, params: KolmogorovParams | None = None) -> None:
         self.params = params or KolmogorovParams()
         self.window_s = self.params.window_s
+        self._alike = DesignEffect()
         self._x2 = -float(np.log(self.params.false_alarm_ratio / 2)) / 2
 
     def step(self, windows: WindowBatch) -> Scores:
@@ -89,10 +93,12 @@ class KolmogorovSmirnov:
         if not full.all():
             places, cur, ref, N, M = places[full], cur[full], ref[full], N[full], M[full]
         value, cell = kolmogorov(cur, ref)
-        scale = 1 / N + 1 / M
+        series = numeric.series[places]
+        scale = self._alike.of(series) * (1 / N + 1 / M)
         label = [""] * len(numeric.series)
         for i in np.flatnonzero(value >= self.params.floor).tolist():
             label[int(places[i])] = f"past {numeric.edges[places[i], min(int(cell[i]), 32)]:.4g}"
+        self._alike.learn(series, numeric.mean[places], numeric.m2[places], numeric.count[places])
         measured = scoring.Measured(
             score=value,
             floor=self.params.floor,
@@ -105,14 +111,16 @@ class KolmogorovSmirnov:
         return scoring.distances(self.kind, "KS distance", numeric, places, np.ones(len(places), np.bool_), measured)
 
     def forget(self, series: Ints) -> None:
-        """Nothing is kept of a series."""
+        """Drop how alike values of ``series`` are."""
+        self._alike.forget(series)
 
     def to_bytes(self) -> bytes:
-        """No state but its version."""
-        return state.pack(self.kind, self.state_version, {})
+        """How alike values are."""
+        return self._alike.to_bytes(self.kind, self.state_version)
 
     @classmethod
     def from_bytes(cls, raw: bytes, params: object) -> Self:
         """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
-        state.unpack(raw, cls.kind, cls.state_version)
-        return cls(msgspec.convert(params, KolmogorovParams))
+        detector = cls(msgspec.convert(params, KolmogorovParams))
+        detector._alike = DesignEffect.from_bytes(raw, cls.kind, cls.state_version)
+        return detector

@@ -71,7 +71,7 @@ HARMS: Final[dict[str, Harm]] = {
 
 
 def delays(
-    kinds: Sequence[str], harm: Harm, *, rows: int, seed: int, ref: int = 5_000, before: int = 5, pooling: bool = True
+    kinds: Sequence[str], harm: Harm, *, rows: int, seed: int, ref: int = 5_000, before: int = 20, pooling: bool = True
 ) -> list[int]:
     """Windows until some detector speaks of each feature (each text where it is they that change), from 1.
 

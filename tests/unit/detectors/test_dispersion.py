@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from detectors.drift.dispersion import DesignEffect
+from detectors.state import StateError, pack
 
 SERIES = np.arange(200)
 
@@ -45,5 +46,8 @@ def test_it_is_saved_and_forgotten() -> None:
         effect.learn(SERIES, rng.normal(0, 0.3, 200), np.full(200, 99.0), np.full(200, 100))
     again = DesignEffect.from_bytes(effect.to_bytes("x", 1), "x", 1)
     assert np.array_equal(again.of(SERIES), effect.of(SERIES))
+    assert DesignEffect.from_bytes(pack("x", 1, {}), "x", 1).of(SERIES).tolist() == [2.0] * 200
+    with pytest.raises(StateError, match="start without it"):
+        DesignEffect.from_bytes(pack("y", 1, {}), "x", 1)
     effect.forget(np.array([3]))
     assert effect.of(np.array([3, 4]))[0] == 2.0
