@@ -43,7 +43,7 @@ def test_contributions_are_shares_of_what_is_over_its_limit_largest_first() -> N
 def test_segments_are_ranked_by_what_changed_there_times_how_many_it_concerns() -> None:
     scores = replace(
         scored([0.3, 0.9, 0.5, 0.04, 0.9], scope=[0, 1, 2, 3, 4]), quantity=["features.a"] * 4 + ["features.b"],
-        rows=np.array([1_000, 100, 600, 300, 600]),
+        rows=np.array([1_000, 100, 600, 300, 600], np.int64),
     )  # fmt: skip
     keys = [MODEL, *(Scope(Family.PREDICTION, "fraud-scorer", "3", f"country={c}") for c in ("fr", "de", "it", "es"))]
     segments = Segments(scores, keys)
