@@ -57,7 +57,7 @@ def test_segments_are_ranked_by_what_changed_there_times_how_many_it_concerns() 
 
 
 def test_segments_without_an_event_have_no_share() -> None:
-    scores = replace(scored([0.9, 0.9], scope=[0, 1]), quantity=["rows"] * 2, rows=np.zeros(2))
+    scores = replace(scored([0.9, 0.9], scope=[0, 1]), quantity=["rows"] * 2, rows=np.zeros(2, np.int64))
     keys = [MODEL, Scope(Family.PREDICTION, "fraud-scorer", "3", "country=fr")]
     assert Segments(scores, keys).ranked(MODEL, "rows") == ()
 
