@@ -76,10 +76,10 @@ def _tasks(kafka: LocalKafka, workload: Workload, contenders: Sequence[Contender
     truth, tasks = workload.truth(), {}
     for encoding in dict.fromkeys(contender.encoding for contender in contenders):
         batches = workload.json() if encoding == "json" else workload.arrow()
-        fill(kafka.bootstrap, f"{name}{encoding}.", batches, keyed=encoding == "json")
+        fill(kafka.bootstrap, f"{name}{encoding}.", batches)
     for each in contenders:
-        count = workload.messages(each.encoding) if each.kind == "broker" else workload.counted(each.encoding)
-        tasks[each.name] = Task(kafka.bootstrap, f"{name}{each.encoding}.", count, workload.flush_ms, truth)
+        prefix = f"{name}{each.encoding}."
+        tasks[each.name] = Task(kafka.bootstrap, prefix, workload.counted, workload.flush_ms, truth)
     return tasks
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
+from zlib import crc32
 
 import msgspec
 import numpy as np
@@ -72,13 +73,10 @@ class Workload:
         """Event time of the events that close the windows."""
         return self.end_ms + _FLUSH_AFTER_MS
 
-    def messages(self, encoding: str) -> int:
-        """How many messages there are."""
-        return self.events + self.models if encoding == "json" else -(-self.events // ARROW_BATCH) + PARTITIONS
-
-    def counted(self, encoding: str) -> int:
+    @property
+    def counted(self) -> int:
         """How many events there are, with those that close the windows."""
-        return self.events + self.models * (1 if encoding == "json" else PARTITIONS)
+        return self.events + self.models
 
     def json(self) -> Iterator[list[Message]]:
         """One message per event."""
@@ -87,13 +85,9 @@ class Workload:
         yield _json(self._last())
 
     def arrow(self) -> Iterator[list[Message]]:
-        """The same events, a thousand per message."""
-        for columns in self._columns():
-            count = len(columns["ts_ms"])
-            for first in range(0, count, ARROW_BATCH):
-                part = _sliced(columns, first, min(first + ARROW_BATCH, count))
-                yield [Message(int(part["ts_ms"][-1]), b"", encode_arrow(part), len(part["ts_ms"]))]
-        yield [Message(self.flush_ms, b"", encode_arrow(self._last()), self.models)] * PARTITIONS
+        """The same events in the same partitions, up to a thousand per message: what a producer that batches sends."""
+        for columns in (*self._columns(), self._last()):
+            yield [message for part in _by_partition(columns) for message in _arrow(part)]
 
     def truth(self) -> dict[Place, Truth]:
         """What is so of every window but those that the last events are in."""
@@ -143,11 +137,29 @@ def _truth(values: NDArray[np.float64]) -> Truth:
     return Truth(values.shape[1], (low, high), tuple(tuple(each) for each in counts))
 
 
-def _sliced(columns: dict[str, Any], first: int, last: int) -> dict[str, Any]:
-    return {
-        name: _sliced(column, first, last) if isinstance(column, dict) else column[first:last]
-        for name, column in columns.items()
-    }
+def _arrow(columns: dict[str, Any]) -> Iterator[Message]:
+    count = len(columns["ts_ms"])
+    for places in np.array_split(np.arange(count), -(-count // ARROW_BATCH)):
+        part = _taken(columns, places.tolist())
+        # Any of its models leads to their partition.
+        yield Message(int(part["ts_ms"][-1]), part["model"][0].encode(), encode_arrow(part), len(places))
+
+
+def _by_partition(columns: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The columns by where their keys go: the client's own choice, by the checksum of the key."""
+    partition = np.array([crc32(model.encode()) % PARTITIONS for model in columns["model"]])
+    for each in np.unique(partition):
+        yield _taken(columns, np.flatnonzero(partition == each).tolist())
+
+
+def _taken(columns: dict[str, Any], places: list[int]) -> dict[str, Any]:
+    taken: dict[str, Any] = {}
+    for name, column in columns.items():
+        if isinstance(column, dict):
+            taken[name] = _taken(column, places)
+        else:
+            taken[name] = column[places] if isinstance(column, np.ndarray) else [column[place] for place in places]
+    return taken
 
 
 def make_topics(bootstrap: str, prefix: str) -> None:
@@ -155,11 +167,11 @@ def make_topics(bootstrap: str, prefix: str) -> None:
     TopicAdmin({"bootstrap.servers": bootstrap}).apply([Topic(prefix + name, PARTITIONS) for name in sorted(SOURCES)])
 
 
-def fill(bootstrap: str, prefix: str, batches: Iterator[list[Message]], *, keyed: bool) -> None:
-    """Make the source topics and write predictions: keys choose the partition, or messages go round them in turn."""
+def fill(bootstrap: str, prefix: str, batches: Iterator[list[Message]]) -> None:
+    """Make the source topics and write predictions, each to the partition of its key."""
     make_topics(bootstrap, prefix)
     topic = prefix + TopicName.PREDICTIONS
-    sink = KafkaSink({"bootstrap.servers": bootstrap, "linger.ms": 20}, topic, spread=not keyed)
+    sink = KafkaSink({"bootstrap.servers": bootstrap, "linger.ms": 20}, topic, spread=False)
     for batch in batches:
         sink.send(batch)
     sink.close()
