@@ -133,7 +133,7 @@ def _measured(target: _Target, step_s: int, console: Console) -> float:
         _drained(watch, rate)
     if not ramp.sustained_per_s:
         raise LoadError("not even the first rate was sustained: look at the workers' /readyz before testing them")
-    console.print(f"capacity: {ramp.sustained_per_s:,.0f} events/s", highlight=False)
+    console.print(f"capacity: {ramp.sustained_per_s:,.0f} events/s", highlight=False, soft_wrap=True)
     return ramp.sustained_per_s
 
 
@@ -161,7 +161,7 @@ def _endure(target: _Target, begun: Begun, burst_ratio: float, path: Path, conso
                 journal.add(Load(time.time(), progress.events, progress.behind_s))  # noqa: TID251 - as above
                 if time.monotonic() - shown_s > _PLAIN_EVERY_S:
                     shown_s = time.monotonic()
-                    console.print(_line(recording), highlight=False)
+                    console.print(_line(recording), highlight=False, soft_wrap=True)
     return recording
 
 
@@ -194,9 +194,13 @@ def _conclude(recording: Recording, out: Path, console: Console) -> None:
     (out / _REPORT).write_text(html(recording, checks), encoding="utf-8")
     for check in checks:
         mark = "[green]✓[/]" if check.ok else "[red]✗[/]"
-        console.print(f"{mark} {escape(check.words)}", highlight=False)
+        console.print(f"{mark} {escape(check.words)}", highlight=False, soft_wrap=True)
     failed = sum(not check.ok for check in checks)
-    console.print(f"{'passed' if not failed else f'failed: {failed} checks'}; report: {out / _REPORT}", highlight=False)
+    console.print(
+        f"{'passed' if not failed else f'failed: {failed} checks'}; report: {out / _REPORT}",
+        highlight=False,
+        soft_wrap=True,
+    )
     if failed:
         raise typer.Exit(1)
 
