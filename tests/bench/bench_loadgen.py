@@ -43,11 +43,6 @@ class Cost:
         """All steps."""
         return self.columns_us + self.encode_us + self.schedule_us + self.send_us
 
-    @property
-    def prepared_us(self) -> float:
-        """What is left of it while the run goes on, when all messages were made before it began."""
-        return self.schedule_us + self.send_us
-
 
 @dataclass(slots=True)
 class _Nowhere:
