@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import overload
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -61,8 +62,7 @@ class CodedTexts(Sequence[str]):
         return self.values[int(self.codes[place])]
 
 
-@dataclass(frozen=True, slots=True)
-class EventKey:
+class EventKey(msgspec.Struct, frozen=True, cache_hash=True):
     """What tells the scopes of an event: dictionary-encoded, one per distinct combination in a batch.
 
     ``segments`` are ``("name", "value")`` pairs by ascending name; which of them become scopes is decided later.

@@ -21,7 +21,7 @@ class Family(StrEnum):
     GPU = "gpu"
 
 
-class Scope(msgspec.Struct, frozen=True, array_like=True, order=True):
+class Scope(msgspec.Struct, frozen=True, array_like=True, order=True, cache_hash=True):
     """The identity of a group of series.
 
     Parameters
