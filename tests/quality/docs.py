@@ -18,8 +18,10 @@ END: Final = "<!-- up to here -->"
 def section() -> str:
     """The generated part."""
     whole = read().whole
-    over = "One seed" if len(whole.seeds) == 1 else f"Medians over {len(whole.seeds)} seeds"
-    played = f"{over}, {len(whole.scenarios)} scenarios; worst first, and only kinds at which something is wanting."
+    played = (
+        f"{len(whole.scenarios)} scenarios, {len(whole.seeds)} seeds: what was found is counted over all of them, the "
+        "rest are medians over the seeds.\nWorst first, and only kinds at which something is wanting."
+    )
     return f"{played}\n\n{missed(whole.kinds)}\n"
 
 

@@ -20,8 +20,13 @@ FALSE_TOLERANCE: Final = (0.5, 0.1)
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """A kind: medians over the seeds. Shares are 0…1, None where there is nothing to divide by; see KindScore."""
+    """A kind: ``injected`` and ``found`` over all seeds, medians over the seeds for the rest.
 
+    Shares are 0…1, None where there is nothing to divide by; see KindScore.
+    """
+
+    injected: int
+    found: int
     must: float
     recall: float | None
     quiet: float
@@ -61,6 +66,8 @@ def standing(runs: Sequence[Run]) -> Standing:
 
 def _row(scores: Sequence[KindScore]) -> Row:
     return Row(
+        injected=sum(score.must for score in scores),
+        found=sum(score.detected for score in scores),
         must=median(score.must for score in scores),
         recall=_median([score.recall for score in scores]),
         quiet=median(score.quiet for score in scores),
@@ -132,21 +139,25 @@ def _text(value: float | None) -> str:
 
 
 def missed(kinds: Mapping[str, Row]) -> str:
-    """What is not found, found too quietly, or said for nothing: a table in Markdown."""
+    """What is not found, found too quietly, or said for nothing: a table in Markdown, worst first."""
     lines = [
         "| injected | found | median delay | too quiet | near misses that alert | false alerts per model-day |",
         "|---|--:|--:|--:|--:|--:|",
     ]
     wanting = {name: row for name, row in kinds.items() if name == ALL or _is_wanting(row)}
-    for name, row in sorted(wanting.items(), key=lambda item: (item[0] == ALL, item[1].recall or 0.0, item[0])):
+    for name, row in sorted(wanting.items(), key=lambda item: (item[0] == ALL, _share(item[1]), item[0])):
         delay = "–" if row.delay_p50_s is None else f"{row.delay_p50_s:.0f} s"
         near = f"{row.near_misses_alerted:g} of {row.near_misses:g}" if row.near_misses else "–"
-        found = "–" if row.recall is None else f"{row.recall:.0%} of {row.must:g}"
-        quiet = f"{row.quiet:g}" if row.quiet else "–"
+        found = f"{row.found} of {row.injected}" if row.injected else "–"
+        quiet = f"{row.quiet:g} of {row.must:g}" if row.quiet else "–"
         lines.append(f"| {name} | {found} | {delay} | {quiet} | {near} | {row.false_per_model_day or 0:.1f} |")
     return "\n".join(lines)
 
 
 def _is_wanting(row: Row) -> bool:
-    all_found = row.recall is None or row.recall >= 1
-    return not all_found or row.quiet > 0 or row.near_misses_alerted > 0 or (row.false_per_model_day or 0) > 0
+    said_for_nothing = row.near_misses_alerted > 0 or (row.false_per_model_day or 0) > 0
+    return row.found < row.injected or row.quiet > 0 or said_for_nothing
+
+
+def _share(row: Row) -> float:
+    return row.found / row.injected if row.injected else 1.0

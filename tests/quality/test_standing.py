@@ -13,8 +13,8 @@ from tests.quality.standing import Baseline, Row, Standing, better, missed, read
 from tests.unit.loadgen.test_score_card import START_MS, alert
 
 ROW = Row(
-    must=5, recall=0.8, quiet=0, delay_p50_s=120.0, near_misses=0, near_misses_alerted=0, model_days=1.0,
-    false_per_model_day=1.0,
+    injected=25, found=20, must=5, recall=0.8, quiet=0, delay_p50_s=120.0, near_misses=0, near_misses_alerted=0,
+    model_days=1.0, false_per_model_day=1.0,
 )  # fmt: skip
 
 
@@ -65,6 +65,7 @@ def test_a_standing_is_the_median_over_seeds() -> None:
     assert (found.seeds, found.scenarios) == ((1, 2, 3), ("s",))
     row = found.kinds["drift"]
     assert (row.must, row.recall, row.delay_p50_s) == (1, 1.0, 80.0)
+    assert (row.injected, row.found) == (3, 2)
     assert ALL in found.kinds
 
 
@@ -75,11 +76,12 @@ def test_a_baseline_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_what_is_missed_is_listed_worst_first_and_what_is_well_is_not() -> None:
-    well = msgspec.structs.replace(ROW, recall=1.0, false_per_model_day=0.0)
-    blind = msgspec.structs.replace(ROW, recall=0.0, delay_p50_s=None)
-    near = msgspec.structs.replace(well, must=0, recall=None, near_misses=2, near_misses_alerted=1)
+    well = msgspec.structs.replace(ROW, found=25, recall=1.0, false_per_model_day=0.0)
+    blind = msgspec.structs.replace(ROW, found=0, recall=0.0, delay_p50_s=None)
+    near = msgspec.structs.replace(well, injected=0, found=0, must=0, recall=None, near_misses=2, near_misses_alerted=1)
     shown = missed({"well": well, "drift": ROW, "blind": blind, "promotion": near, ALL: ROW})
     rows = shown.splitlines()[2:]
-    assert [row.split(" | ")[0] for row in rows] == ["| blind", "| promotion", "| drift", f"| {ALL}"]
-    assert "0% of 5 | –" in rows[0]
-    assert "1 of 2" in rows[1]
+    assert [row.split(" | ")[0] for row in rows] == ["| blind", "| drift", "| promotion", f"| {ALL}"]
+    assert "0 of 25 | –" in rows[0]
+    assert "20 of 25 | 120 s" in rows[1]
+    assert "1 of 2" in rows[2]
