@@ -62,7 +62,11 @@ class NullStrength:
         return np.where(np.isnan(strength), np.nan, 1 / (1 + doubt / PRIOR_ODDS))
 
     def learn(self, series: Ints, strength: Floats, over: Bools, quiet: Bools) -> None:
-        """Count the windows of which ``quiet`` bool[n] says that no finding holds; ``over`` bool[n]: over the limit."""
+        """Count the windows of which ``quiet`` bool[n] says that no finding holds; ``over`` bool[n]: over the limit.
+
+        A strength of NaN says nothing, and is not counted.
+        """
+        quiet = quiet & ~np.isnan(strength)
         self._noise.reserve(series)
         bins = np.minimum((strength[quiet] * _BINS).astype(np.int64), _BINS - 1)
         self._counts += np.bincount(bins, minlength=_BINS)

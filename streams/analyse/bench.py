@@ -1,6 +1,8 @@
 """All detectors of one partition of ``panes``: a closed window in, rows of scores and findings out."""
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from hashlib import blake2b
@@ -18,12 +20,15 @@ from detectors.protocol import Detector, Role, Scores, WindowBatch
 from detectors.references import reference_sample
 from detectors.registry import REGISTRY, Rule, finding_kind, make, restore
 from detectors.sensitivity import Sensitivities, adjusted, factors
+from detectors.state import StateError
 from schemas.baselines import Baseline
 from schemas.findings import Finding
 from schemas.rows import RowBatch
 from schemas.scopes import INVALID, Family, Scope
 from streams.clock import Clock
 from streams.metrics import Metrics
+
+log = logging.getLogger(__name__)
 
 _EXEMPLARS: Final = 5
 _CHUNK_ROWS: Final = 2_000
@@ -46,6 +51,15 @@ def is_sampled(scope: Scope, patterns: Iterable[str]) -> bool:
     if scope.family is not Family.PREDICTION or scope.segment:
         return False
     return any(fnmatchcase(scope.model, pattern) for pattern in patterns)
+
+
+@contextmanager
+def _afresh(part: str) -> Iterator[None]:
+    """An upgrade must not end in a stage that cannot start: what was learned is lost, and said to be."""
+    try:
+        yield
+    except StateError as error:
+        log.warning("the saved state of %s is left out, and what it had learned with it: %s", part, error)
 
 
 class DetectorBench:
@@ -138,15 +152,18 @@ class DetectorBench:
         return {**parts, "#decisions": self._decisions.to_bytes()}
 
     def load_parts(self, parts: Mapping[str, bytes]) -> None:
-        """Take over a state; a detector that it does not know begins afresh."""
+        """Take over a state; what it does not know, or knows in another version's form, begins afresh."""
         for kind in REGISTRY:
-            if kind in parts:
-                self._detectors[kind] = restore(kind, parts[kind], self._params.get(kind))
+            with _afresh(kind):
+                if kind in parts:
+                    self._detectors[kind] = restore(kind, parts[kind], self._params.get(kind))
         for size in self._pools:
-            if f"{_POOL}{size}" in parts:
-                self._pools[size] = WindowPool.from_bytes(parts[f"{_POOL}{size}"], self._enough)
-        if "#decisions" in parts:
-            self._decisions = DecisionBank.from_bytes(parts["#decisions"], self._rules, self._ratio)
+            with _afresh(f"{_POOL}{size}"):
+                if f"{_POOL}{size}" in parts:
+                    self._pools[size] = WindowPool.from_bytes(parts[f"{_POOL}{size}"], self._enough)
+        with _afresh("#decisions"):
+            if "#decisions" in parts:
+                self._decisions = DecisionBank.from_bytes(parts["#decisions"], self._rules, self._ratio)
 
     @property
     def _enough(self) -> int:

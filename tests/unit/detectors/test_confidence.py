@@ -85,3 +85,12 @@ def test_state_is_bounded() -> None:
     for _ in range(200):
         null.learn(SERIES, np.full(50, 0.3), np.ones(50, np.bool_), np.ones(50, np.bool_))
     assert len(null.to_bytes("psi", 1)) <= small
+
+
+def test_what_has_no_strength_is_not_learned_from() -> None:
+    null, without = NullStrength(), NullStrength()
+    strength, quiet = np.linspace(0, 0.5, 50), np.ones(50, np.bool_)
+    quiet[::2] = False
+    without.learn(SERIES, strength, strength > 0.4, quiet)
+    null.learn(SERIES, np.where(quiet, strength, np.nan), strength > 0.4, np.ones(50, np.bool_))
+    assert null.to_bytes("x", 1) == without.to_bytes("x", 1)
