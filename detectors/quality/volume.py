@@ -9,6 +9,7 @@ from detectors import scoring, special
 from detectors.parameters import check_bounds
 from detectors.protocol import Bools, Floats, Ints, Scores, WindowBatch
 from detectors.state import Columns
+from schemas.scopes import Family
 
 
 class VolumeParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,6 +52,8 @@ _MAX_LOG_SPREAD: Final = 0.5
 _USUAL_SILENCE: Final = 0.02
 """A scope that is silent in more than this share of its windows is not news when silent."""
 _CLIP: Final = 16.0
+_LEFT_BEHIND: Final = 0.25
+"""The part of what a version lost or gained that need not turn up at the others for it to count as moved."""
 
 
 class VolumeChange:
@@ -69,7 +72,8 @@ class VolumeChange:
     Notes
     -----
     O(S); 56 bytes of state per series. The first window of a scope is cut off by its start and is left out; while it
-    warms up nothing is ready. The label says which way: ``drop``, ``rise`` or ``no events``.
+    warms up nothing is ready. Traffic that moves from one version of a model to another is no change of volume: the
+    versions are learned anew. The label says which way: ``drop``, ``rise`` or ``no events``.
 
     References
     ----------
@@ -102,6 +106,11 @@ class VolumeChange:
         score, floor, noise = self._score(series, count, expected)
         ready = judged & ~usual
         flagged = ready & (score >= floor) & (score > noise)
+        moved = self._moved(windows, flagged, np.where(warm, level, 0.0))
+        ready, flagged = ready & ~moved, flagged & ~moved
+        # Where next to nothing was, there is traffic: a beginning, and not three times as much.
+        awake = warm & ~judged & (count >= params.floor_rise_ratio * params.min_expected)
+        self._state.forget(series[moved | awake])
         limit = np.maximum(floor, noise)
         fell = count < expected
         measured = scoring.Measured(
@@ -114,12 +123,32 @@ class VolumeChange:
             label=[_label(x, f) for x, f in zip(count.tolist(), fell.tolist(), strict=True)],
         )
         # A scope too quiet for its windows is learned from all the same once it has waited long enough.
-        due = begun & (~warm | judged | (n_windows >= params.max_windows))
+        due = begun & (~warm | judged | awake | (n_windows >= params.max_windows))
         self._state["rows"][series] = np.where(due, 0, count)
         self._state["windows"][series] = np.where(due, 0, n_windows)
         self._learn(series, due, flagged, count, n_windows)
         subject = scoring.Subject(series, np.arange(len(series)), ["rows"] * len(series), count)
         return scoring.scores(self.kind, f"events per {params.window_s} s", subject, ready, measured)
+
+    def _moved(self, windows: WindowBatch, flagged: Bools, usual: Floats) -> Bools:
+        """Which of the flagged versions lost what other versions of their model gained, or the other way round.
+
+        That is a rollout: a version that nobody asks any more is no silence. At least three quarters must have moved.
+        """
+        moved, keys = np.zeros(len(flagged), np.bool_), windows.scopes.key
+        asked = {(keys[i].model, keys[i].segment) for i in np.flatnonzero(flagged).tolist() if keys}
+        versions: dict[tuple[str, str], list[int]] = {}
+        for place, key in enumerate(keys if asked else ()):
+            if key.family is Family.PREDICTION and (key.model, key.segment) in asked:
+                versions.setdefault((key.model, key.segment), []).append(place)
+        dispersion = self._state["dispersion"][windows.scopes.series["rows"]]
+        for places in versions.values():
+            at = np.array(places)
+            own = windows.scopes.rows[at] - usual[at]
+            slack = _LEFT_BEHIND * np.abs(own) + self._z * np.sqrt((usual[at] * dispersion[at]).sum())
+            balanced = np.where(own < 0, own.sum() >= -slack, own.sum() <= slack)
+            moved[at] = flagged[at] & balanced & (len(at) > 1)
+        return moved
 
     def _score(self, series: Ints, count: Ints, expected: Floats) -> tuple[Floats, Floats, Floats]:
         params = self.params
