@@ -91,7 +91,7 @@ def _critical(scores: Scores) -> Bools:
     return np.asarray(scores.score >= CRITICAL_WEIGHT, np.bool_)
 
 
-_AT_ONCE: Final = Rule(k=1, m=1, clear_below=1)
+_AT_ONCE: Final = Rule(k=1, m=1, clear_below=1, certain=True)
 
 REGISTRY: Final[dict[str, Spec]] = {
     "psi": Spec(PopulationStability, PsiParams, Kind.DRIFT, Rule()),
@@ -129,10 +129,13 @@ REGISTRY: Final[dict[str, Spec]] = {
     ),
     "outliers": Spec(RowOutliers, OutlierParams, Kind.OUTLIERS, Rule()),
     "gpu_temperature": Spec(GpuTemperature, TemperatureParams, Kind.GPU_TEMPERATURE, _AT_ONCE),
-    "gpu_throttle": Spec(GpuThrottle, ThrottleParams, Kind.GPU_THROTTLE, Rule()),
-    "gpu_memory": Spec(GpuMemory, GpuMemoryParams, Kind.GPU_MEMORY, Rule(severity=Severity.INFO)),
+    "gpu_throttle": Spec(GpuThrottle, ThrottleParams, Kind.GPU_THROTTLE, Rule(certain=True)),
+    "gpu_memory": Spec(GpuMemory, GpuMemoryParams, Kind.GPU_MEMORY, Rule(severity=Severity.INFO, certain=True)),
     "gpu_xid": Spec(
-        GpuXid, XidParams, Kind.GPU_XID, Rule(k=1, m=1, clear_below=1, page_when=_critical, page_strength_ratio=0.5)
+        GpuXid,
+        XidParams,
+        Kind.GPU_XID,
+        Rule(k=1, m=1, clear_below=1, page_when=_critical, page_strength_ratio=0.5, certain=True),
     ),
 }
 

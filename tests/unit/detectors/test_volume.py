@@ -24,7 +24,7 @@ def played(rates: Mapping[Scope, Sequence[float]], seed: int) -> set[str]:
         scores = detector.step(world.window(seen, i * 10_000, 10_000))
         firing = bank.decide(scores, i * 10_000, 10_000).firing
         labels = scores.label or ()
-        found |= {f"{list(seen)[scores.scope[p]].model_version} {labels[p]}" for p in np.flatnonzero(firing)}
+        found |= {f"{list(seen)[scores.scope[p]].model_version} {labels[p]}" for p in np.flatnonzero(firing).tolist()}
     return found
 
 
