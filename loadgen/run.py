@@ -13,6 +13,7 @@ import msgspec
 import typer
 from rich.console import Console
 
+from loadgen.connecting import client_config
 from loadgen.lag import LagWatch
 from loadgen.live import LiveView
 from loadgen.playing import Schedule
@@ -220,7 +221,7 @@ def command(
         poison_ratio=_share("poison", poison_ratio),
     )
     plan = Plan(
-        scenario, loaded.seed, Schedule(0, speed), 0.0, length_s, {"bootstrap.servers": bootstrap, **settings(kafka)},
+        scenario, loaded.seed, Schedule(0, speed), 0.0, length_s, client_config(bootstrap, kafka),
         topic_prefix=topic_prefix, encoding=encoding, wire=wire, stretch_s=stretch_s, ahead=ahead,
         behind_limit_s=behind_limit_s,
     )  # fmt: skip
@@ -258,23 +259,6 @@ def _loaded(scenario: str, seed: int | None) -> Scenario:
         return load(scenario, seed=seed)
     except ScenarioError as error:
         raise LoadError(str(error)) from error
-
-
-def settings(given: Sequence[str]) -> dict[str, str]:
-    """Settings of librdkafka as they are given on a command line, ``name=value`` each.
-
-    Raises
-    ------
-    typer.BadParameter
-        When one is not of that form.
-    """
-    pairs = [(name, sign, value) for name, sign, value in (each.partition("=") for each in given)]
-    for name, sign, _ in pairs:
-        if not sign or not name:
-            raise typer.BadParameter(
-                f"{name!r} is no setting: write name=value, as in sasl.mechanism=PLAIN", param_hint="--kafka"
-            )
-    return {name: value for name, _, value in pairs}
 
 
 def _share(fate: str, ratio: float) -> float:

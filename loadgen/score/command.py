@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.console import Console
+
+from loadgen.connecting import client_config
 
 if TYPE_CHECKING:
     from loadgen.score.run import Run
@@ -85,13 +87,10 @@ def _alerts(path: Path | None, bootstrap: str, settings: Sequence[str], topic: s
     return alerts_in(path) if path is not None else alerts_on(_config(bootstrap, settings, "--alerts"), topic)
 
 
-def _config(bootstrap: str, settings: Sequence[str], instead: str) -> dict[str, Any]:
+def _config(bootstrap: str, settings: Sequence[str], instead: str) -> dict[str, str]:
     if not bootstrap:
         raise typer.BadParameter(f"give a file with {instead}, or brokers with --bootstrap")
-    pairs = [setting.partition("=") for setting in settings]
-    if wrong := next((name for name, equals, _ in pairs if not equals), None):
-        raise typer.BadParameter(f"--kafka takes NAME=VALUE, not {wrong!r}")
-    return {"bootstrap.servers": bootstrap, **{name: value for name, _, value in pairs}}
+    return client_config(bootstrap, settings)
 
 
 def _judged(

@@ -13,9 +13,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from loadgen.connecting import client_config
 from loadgen.playing import Schedule
 from loadgen.producer import LoadError
-from loadgen.run import Running, settings
+from loadgen.run import Running
 from loadgen.scenarios import Scenario, load
 from loadgen.share import Encoding, Plan
 from loadgen.soak import capacity, staging
@@ -92,7 +93,7 @@ def command(
         return
     with tempfile.TemporaryDirectory(prefix="halcyon-soak-") as folder:
         target = _Target(
-            load(scenario, seed=seed), {"bootstrap.servers": bootstrap, **settings(kafka)}, topic_prefix, encoding,
+            load(scenario, seed=seed), client_config(bootstrap, kafka), topic_prefix, encoding,
             processes, workers_in(workers), Path(folder),
         )  # fmt: skip
         found = capacity_per_s or _measured(target, step_s, console)

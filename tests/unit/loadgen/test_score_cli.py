@@ -71,7 +71,7 @@ def test_more_entities_and_time_make_more_model_days(files: tuple[str, str], tmp
         ({"--start": "2026-05-28T20:27:00Z", "--end": "2026-05-28T20:26:00Z"}, 2, ["--end must come after --start"]),
         ({"--picture": "no/such/folder/run.svg"}, 1, ["run.svg cannot be written"]),
         ({"--truth": None}, 2, ["give a file with --truth"]),
-        ({"--truth": None, "--bootstrap": "127.0.0.1:1", "--kafka": "acks"}, 2, ["NAME=VALUE"]),
+        ({"--truth": None, "--bootstrap": "127.0.0.1:1", "--kafka": "acks"}, 2, ["name=value"]),
     ],
 )
 def test_what_cannot_be_scored_is_told_without_a_traceback(
