@@ -10,14 +10,14 @@ References
    the two-sample statistic).
 """
 
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors import scoring
-from detectors.drift.dispersion import DesignEffect
+from detectors.drift.compared import BinnedDistance, Compared
 from detectors.parameters import check_bounds
 from detectors.protocol import Floats, Ints, Scores, WindowBatch
 
@@ -58,7 +58,7 @@ def kolmogorov(cur: NDArray[np.integer], ref: NDArray[np.integer]) -> tuple[Floa
     return distance, cell
 
 
-class KolmogorovSmirnov:
+class KolmogorovSmirnov(BinnedDistance[KolmogorovParams]):
     """Kolmogorov-Smirnov distance of every series that has a baseline's bins, once a minute.
 
     Parameters
@@ -75,30 +75,22 @@ class KolmogorovSmirnov:
 
     kind: ClassVar[str] = "kolmogorov"
     state_version: ClassVar[int] = 1
+    params_type = KolmogorovParams
 
     def __init__(self, params: KolmogorovParams | None = None) -> None:
-        self.params = params or KolmogorovParams()
-        self.window_s = self.params.window_s
-        self._alike = DesignEffect()
+        super().__init__(params)
         self._x2 = -float(np.log(self.params.false_alarm_ratio / 2)) / 2
 
     def step(self, windows: WindowBatch) -> Scores:
         """Score every series with edges, ``min_rows`` events and as many in the baseline."""
         numeric, least = windows.numeric, self.params.min_rows
-        places = np.flatnonzero(numeric.has_edges & (numeric.count >= least))
-        whole = len(places) == len(numeric.series)
-        cur, ref = (numeric.cur, numeric.ref) if whole else (numeric.cur[places], numeric.ref[places])
-        N, M = cur.sum(axis=1), ref.sum(axis=1)
-        full = (least <= N) & (least <= M)
-        if not full.all():
-            places, cur, ref, N, M = places[full], cur[full], ref[full], N[full], M[full]
-        value, cell = kolmogorov(cur, ref)
-        series = numeric.series[places]
-        scale = self._alike.of(series) * (1 / N + 1 / M)
+        found = Compared.of(numeric, least, least)
+        places = found.places
+        value, cell = kolmogorov(found.cur, found.ref)
+        scale = self._allowance(numeric, found) * (1 / found.N + 1 / found.M)
         label = [""] * len(numeric.series)
         for i in np.flatnonzero(value >= self.params.floor).tolist():
             label[int(places[i])] = f"past {numeric.edges[places[i], min(int(cell[i]), 32)]:.4g}"
-        self._alike.learn(series, numeric.mean[places], numeric.m2[places], numeric.count[places])
         measured = scoring.Measured(
             score=value,
             floor=self.params.floor,
@@ -108,19 +100,4 @@ class KolmogorovSmirnov:
             reference=np.sqrt(np.pi / 2) * np.log(2) * np.sqrt(scale),
             label=label,
         )
-        return scoring.distances(self.kind, "KS distance", numeric, places, np.ones(len(places), np.bool_), measured)
-
-    def forget(self, series: Ints) -> None:
-        """Drop how alike values of ``series`` are."""
-        self._alike.forget(series)
-
-    def to_bytes(self) -> bytes:
-        """How alike values are."""
-        return self._alike.to_bytes(self.kind, self.state_version)
-
-    @classmethod
-    def from_bytes(cls, raw: bytes, params: object) -> Self:
-        """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
-        detector = cls(msgspec.convert(params, KolmogorovParams))
-        detector._alike = DesignEffect.from_bytes(raw, cls.kind, cls.state_version)
-        return detector
+        return scoring.distances(self.kind, "KS distance", numeric, places, np.ones(len(value), np.bool_), measured)

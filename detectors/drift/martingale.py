@@ -35,6 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import scoring
+from detectors.drift.compared import Compared
 from detectors.drift.dispersion import DesignEffect
 from detectors.drift.reference import fingerprint
 from detectors.parameters import check_bounds
@@ -197,14 +198,9 @@ class RankMartingale:
     def step(self, windows: WindowBatch) -> Scores:
         """Score every series with edges, ``min_rows`` values and ``min_ref_rows`` in the baseline."""
         numeric, params = windows.numeric, self.params
-        places = np.flatnonzero(numeric.has_edges & (numeric.count >= params.min_rows))
-        whole = len(places) == len(numeric.series)
-        cur, ref = (numeric.cur, numeric.ref) if whole else (numeric.cur[places], numeric.ref[places])
-        N, M = cur.sum(axis=1), ref.sum(axis=1)
-        full = (params.min_rows <= N) & (params.min_ref_rows <= M)
-        if not full.all():
-            places, cur, ref, N, M = places[full], cur[full], ref[full], N[full], M[full]
-        ranked = rank_scores(cur, ref)
+        found = Compared.of(numeric, params.min_rows, params.min_ref_rows)
+        places, N, M = found.places, found.N, found.M
+        ranked = rank_scores(found.cur, found.ref)
         series = numeric.series[places]
         alike = self._alike.of(series)
         # Values that come together are alike: they count for as many as are independent, in the baseline too.

@@ -14,14 +14,14 @@ References
 .. [1] B. Yurdakul, "Statistical properties of population stability index", Western Michigan University, 2018.
 """
 
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors import scoring, special
-from detectors.drift.dispersion import DesignEffect
+from detectors.drift.compared import BinnedDistance, Compared
 from detectors.parameters import check_bounds
 from detectors.protocol import Floats, Ints, Scores, WindowBatch
 
@@ -115,7 +115,7 @@ def _joined(c: Floats, r: Floats, least: Floats) -> tuple[Floats, Floats]:
     return joined_c, joined_r
 
 
-class PopulationStability:
+class PopulationStability(BinnedDistance[PsiParams]):
     """PSI of every series that has a baseline's bins, once a minute.
 
     Parameters
@@ -132,30 +132,20 @@ class PopulationStability:
 
     kind: ClassVar[str] = "psi"
     state_version: ClassVar[int] = 1
+    params_type = PsiParams
 
     def __init__(self, params: PsiParams | None = None) -> None:
-        self.params = params or PsiParams()
-        self.window_s = self.params.window_s
-        self._alike = DesignEffect()
+        super().__init__(params)
         self._z = special.z_of(self.params.false_alarm_ratio)
 
     def step(self, windows: WindowBatch) -> Scores:
         """Score every series with edges, ``min_rows`` events and as many in the baseline."""
         numeric, least = windows.numeric, self.params.min_rows
-        n = len(numeric.series)
-        enough = numeric.has_edges & (numeric.count >= least)
-        places = np.flatnonzero(enough)
-        cur, ref = (numeric.cur, numeric.ref) if len(places) == n else (numeric.cur[places], numeric.ref[places])
-        N, M = cur.sum(axis=1), ref.sum(axis=1)
-        full = (least <= N) & (least <= M)
-        if not full.all():
-            places, cur, ref, N, M = places[full], cur[full], ref[full], N[full], M[full]
-        series = numeric.series[places]
-        alike = self._alike.of(series)
-        value, groups = psi(cur, ref, self.params.min_expected * alike)
-        scale = alike * (1 / N + 1 / M)
+        found = Compared.of(numeric, least, least)
+        alike = self._allowance(numeric, found)
+        value, groups = psi(found.cur, found.ref, self.params.min_expected * alike)
+        scale = alike * (1 / found.N + 1 / found.M)
         dof = (groups - 1).astype(np.float64)
-        self._alike.learn(series, numeric.mean[places], numeric.m2[places], numeric.count[places])
         measured = scoring.Measured(
             score=value,
             floor=self.params.floor,
@@ -163,19 +153,4 @@ class PopulationStability:
             p_value=special.chi2_sf(value / scale, dof),
             reference=dof * scale,
         )
-        return scoring.distances(self.kind, "PSI", numeric, places, groups > 1, measured)
-
-    def forget(self, series: Ints) -> None:
-        """Drop how alike values of ``series`` are."""
-        self._alike.forget(series)
-
-    def to_bytes(self) -> bytes:
-        """How alike values are."""
-        return self._alike.to_bytes(self.kind, self.state_version)
-
-    @classmethod
-    def from_bytes(cls, raw: bytes, params: object) -> Self:
-        """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
-        detector = cls(msgspec.convert(params, PsiParams))
-        detector._alike = DesignEffect.from_bytes(raw, cls.kind, cls.state_version)
-        return detector
+        return scoring.distances(self.kind, "PSI", numeric, found.places, groups > 1, measured)

@@ -14,16 +14,16 @@ References
 .. [1] C. Borell, "The Brunn-Minkowski inequality in Gauss space", 1975 (the concentration used above).
 """
 
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors import scoring, special
-from detectors.drift.dispersion import DesignEffect
+from detectors.drift.compared import BinnedDistance, Compared
 from detectors.parameters import check_bounds
-from detectors.protocol import Floats, Ints, Scores, WindowBatch
+from detectors.protocol import Floats, Scores, WindowBatch
 
 _BLOCK: Final = 1_024
 _MEAN_OF_ABSOLUTE: Final = float(np.sqrt(2 / np.pi))
@@ -88,7 +88,7 @@ def _wasserstein_block(c: Floats, r: Floats, e: Floats) -> tuple[Floats, Floats]
     return np.where(spread, distance, np.nan), np.where(spread, expected, np.nan)
 
 
-class WassersteinDrift:
+class WassersteinDrift(BinnedDistance[WassersteinParams]):
     """Normalised Wasserstein distance of every series that has a baseline's bins, once a minute.
 
     Parameters
@@ -105,29 +105,18 @@ class WassersteinDrift:
 
     kind: ClassVar[str] = "wasserstein"
     state_version: ClassVar[int] = 1
+    params_type = WassersteinParams
 
     def __init__(self, params: WassersteinParams | None = None) -> None:
-        self.params = params or WassersteinParams()
-        self.window_s = self.params.window_s
-        self._alike = DesignEffect()
+        super().__init__(params)
         self._z = special.z_of(self.params.false_alarm_ratio)
 
     def step(self, windows: WindowBatch) -> Scores:
         """Score every series with edges, ``min_rows`` events and as many in the baseline."""
         numeric, least = windows.numeric, self.params.min_rows
-        n = len(numeric.series)
-        places = np.flatnonzero(numeric.has_edges & (numeric.count >= least))
-        whole = len(places) == n
-        cur, ref = (numeric.cur, numeric.ref) if whole else (numeric.cur[places], numeric.ref[places])
-        edges = numeric.edges if whole else numeric.edges[places]
-        N, M = cur.sum(axis=1), ref.sum(axis=1)
-        full = (least <= N) & (least <= M)
-        if not full.all():
-            places, cur, ref, edges, N, M = places[full], cur[full], ref[full], edges[full], N[full], M[full]
-        value, expected = wasserstein(cur, ref, edges)
-        series = numeric.series[places]
-        scale = np.sqrt(self._alike.of(series) * (1 / N + 1 / M))
-        self._alike.learn(series, numeric.mean[places], numeric.m2[places], numeric.count[places])
+        found = Compared.of(numeric, least, least)
+        value, expected = wasserstein(found.cur, found.ref, found.edges(numeric))
+        scale = np.sqrt(self._allowance(numeric, found) * (1 / found.N + 1 / found.M))
         measured = scoring.Measured(
             score=value,
             floor=self.params.floor,
@@ -135,19 +124,4 @@ class WassersteinDrift:
             p_value=special.normal_sf(value / scale - expected),
             reference=expected * scale,
         )
-        return scoring.distances(self.kind, "σ", numeric, places, np.ones(len(places), np.bool_), measured)
-
-    def forget(self, series: Ints) -> None:
-        """Drop how alike values of ``series`` are."""
-        self._alike.forget(series)
-
-    def to_bytes(self) -> bytes:
-        """How alike values are."""
-        return self._alike.to_bytes(self.kind, self.state_version)
-
-    @classmethod
-    def from_bytes(cls, raw: bytes, params: object) -> Self:
-        """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
-        detector = cls(msgspec.convert(params, WassersteinParams))
-        detector._alike = DesignEffect.from_bytes(raw, cls.kind, cls.state_version)
-        return detector
+        return scoring.distances(self.kind, "σ", numeric, found.places, np.ones(len(value), np.bool_), measured)
