@@ -10,15 +10,16 @@ References
 .. [1] D. M. Endres, J. E. Schindelin, "A new metric for probability distributions", 2003.
 """
 
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import scoring, special, state
+from detectors import scoring, special
 from detectors.parameters import check_bounds
 from detectors.protocol import CategoryColumns, Floats, Ints, Scores, WindowBatch
+from detectors.stateless import Stateless
 from schemas.scopes import OTHER
 
 WATCHED_COUNTERS: Final = frozenset({"decision"})
@@ -104,7 +105,7 @@ def chi_square(c: Floats, r: Floats) -> tuple[Floats, Floats]:
     return terms.sum(axis=1), np.asarray((both > 0).sum(axis=1) - 1, np.float64)
 
 
-class CategoryDrift:
+class CategoryDrift(Stateless[CategoryDriftParams]):
     """Jensen-Shannon distance of every categorical feature with a baseline, and of decisions, once a minute.
 
     Parameters
@@ -120,10 +121,10 @@ class CategoryDrift:
 
     kind: ClassVar[str] = "categories"
     state_version: ClassVar[int] = 1
+    params_type = CategoryDriftParams
 
     def __init__(self, params: CategoryDriftParams | None = None) -> None:
-        self.params = params or CategoryDriftParams()
-        self.window_s = self.params.window_s
+        super().__init__(params)
         self._z = special.z_of(self.params.false_alarm_ratio)
 
     def step(self, windows: WindowBatch) -> Scores:
@@ -151,16 +152,3 @@ class CategoryDrift:
         return scoring.scores(
             self.kind, "JS distance", scoring.category_subject(categories, places), ready & (dof > 0), measured
         )
-
-    def forget(self, series: Ints) -> None:
-        """Nothing is kept of a series."""
-
-    def to_bytes(self) -> bytes:
-        """No state but its version."""
-        return state.pack(self.kind, self.state_version, {})
-
-    @classmethod
-    def from_bytes(cls, raw: bytes, params: object) -> Self:
-        """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
-        state.unpack(raw, cls.kind, cls.state_version)
-        return cls(msgspec.convert(params, CategoryDriftParams))

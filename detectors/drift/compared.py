@@ -1,7 +1,7 @@
 """What the detectors of binned drift share: which histograms can be compared, and how alike values are."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self
 
 import msgspec
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from detectors.drift.dispersion import DesignEffect
 from detectors.protocol import Floats, Ints, NumericColumns
+from detectors.stateless import Params
 
 Counts = NDArray[np.integer[Any]]
 
@@ -43,14 +44,6 @@ class Compared:
     def edges(self, numeric: NumericColumns) -> Floats:
         """The edges of their bins, float64[n, k - 1]."""
         return numeric.edges if len(self.places) == len(numeric.series) else numeric.edges[self.places]
-
-
-class _Windowed(Protocol):
-    @property
-    def window_s(self) -> int: ...
-
-
-Params = TypeVar("Params", bound=_Windowed)
 
 
 class BinnedDistance(Generic[Params]):

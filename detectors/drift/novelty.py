@@ -10,15 +10,16 @@ References
 """
 
 from dataclasses import replace
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final
 
 import msgspec
 import numpy as np
 
-from detectors import scoring, special, state
+from detectors import scoring, special
 from detectors.drift.categories import comparable, watched
 from detectors.parameters import check_bounds
 from detectors.protocol import CategoryColumns, Ints, Scores, WindowBatch
+from detectors.stateless import Stateless
 from schemas.scopes import OTHER
 
 _NAMED: Final = 3
@@ -54,7 +55,7 @@ class CardinalityParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         check_bounds(self, false_alarm_ratio=(1e-12, 0.1))
 
 
-class NewCategory:
+class NewCategory(Stateless[NewCategoryParams]):
     """Share of a window's categories that the baseline does not have, over what it lets expect, once a minute.
 
     Parameters
@@ -71,10 +72,10 @@ class NewCategory:
 
     kind: ClassVar[str] = "new_category"
     state_version: ClassVar[int] = 1
+    params_type = NewCategoryParams
 
     def __init__(self, params: NewCategoryParams | None = None) -> None:
-        self.params = params or NewCategoryParams()
-        self.window_s = self.params.window_s
+        super().__init__(params)
         self._z = special.z_of(self.params.false_alarm_ratio)
 
     def step(self, windows: WindowBatch) -> Scores:
@@ -94,21 +95,8 @@ class NewCategory:
         subject = scoring.category_subject(categories, places)
         return scoring.scores(self.kind, "share of events", subject, ready, replace(measured, label=label))
 
-    def forget(self, series: Ints) -> None:
-        """Nothing is kept of a series."""
 
-    def to_bytes(self) -> bytes:
-        """No state but its version."""
-        return state.pack(self.kind, self.state_version, {})
-
-    @classmethod
-    def from_bytes(cls, raw: bytes, params: object) -> Self:
-        """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
-        state.unpack(raw, cls.kind, cls.state_version)
-        return cls(msgspec.convert(params, NewCategoryParams))
-
-
-class Cardinality:
+class Cardinality(Stateless[CardinalityParams]):
     """How many times more, or fewer, categories came than the baseline lets expect, as a logarithm, once a minute.
 
     Parameters
@@ -124,10 +112,10 @@ class Cardinality:
 
     kind: ClassVar[str] = "cardinality"
     state_version: ClassVar[int] = 1
+    params_type = CardinalityParams
 
     def __init__(self, params: CardinalityParams | None = None) -> None:
-        self.params = params or CardinalityParams()
-        self.window_s = self.params.window_s
+        super().__init__(params)
         self._z = special.z_of(self.params.false_alarm_ratio)
 
     def step(self, windows: WindowBatch) -> Scores:
@@ -163,19 +151,6 @@ class Cardinality:
             label=["more" if m else "fewer" for m in more.tolist()],
         )
         return scoring.scores(self.kind, "categories", scoring.category_subject(categories, places), ready, measured)
-
-    def forget(self, series: Ints) -> None:
-        """Nothing is kept of a series."""
-
-    def to_bytes(self) -> bytes:
-        """No state but its version."""
-        return state.pack(self.kind, self.state_version, {})
-
-    @classmethod
-    def from_bytes(cls, raw: bytes, params: object) -> Self:
-        """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
-        state.unpack(raw, cls.kind, cls.state_version)
-        return cls(msgspec.convert(params, CardinalityParams))
 
 
 def _named(categories: CategoryColumns, place: int, new: Ints) -> str:

@@ -1,13 +1,14 @@
 """A GPU whose memory is nearly full: the next allocation may fail."""
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import msgspec
 import numpy as np
 
-from detectors import scoring, state
+from detectors import scoring
 from detectors.parameters import check_bounds
-from detectors.protocol import Ints, Scores, WindowBatch
+from detectors.protocol import Scores, WindowBatch
+from detectors.stateless import Stateless
 
 
 class GpuMemoryParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -21,7 +22,7 @@ class GpuMemoryParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         check_bounds(self, window_s=(1, 86_400), limit_ratio=(0, 1))
 
 
-class GpuMemory:
+class GpuMemory(Stateless[GpuMemoryParams]):
     """Mean of ``memory_used_ratio``, 0…1.
 
     Parameters
@@ -36,10 +37,7 @@ class GpuMemory:
 
     kind: ClassVar[str] = "gpu_memory"
     state_version: ClassVar[int] = 1
-
-    def __init__(self, params: GpuMemoryParams | None = None) -> None:
-        self.params = params or GpuMemoryParams()
-        self.window_s = self.params.window_s
+    params_type = GpuMemoryParams
 
     def step(self, windows: WindowBatch) -> Scores:
         """Score every ``memory_used_ratio`` that has a value."""
@@ -51,16 +49,3 @@ class GpuMemory:
         )
         ready = (numeric.count[places] > 0) & ~np.isnan(value)
         return scoring.scores(self.kind, "of memory", scoring.numeric_subject(numeric, places), ready, measured)
-
-    def forget(self, series: Ints) -> None:
-        """Nothing is kept of a series."""
-
-    def to_bytes(self) -> bytes:
-        """No state but its version."""
-        return state.pack(self.kind, self.state_version, {})
-
-    @classmethod
-    def from_bytes(cls, raw: bytes, params: object) -> Self:
-        """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
-        state.unpack(raw, cls.kind, cls.state_version)
-        return cls(msgspec.convert(params, GpuMemoryParams))

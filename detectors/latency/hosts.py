@@ -1,15 +1,16 @@
 """One slow replica: a host's quantiles against those of the hosts that serve the same model."""
 
 from collections import defaultdict
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final
 
 import msgspec
 import numpy as np
 
-from detectors import scoring, special, state
+from detectors import scoring, special
 from detectors.latency.noise import GRAIN, NAMES, enough, quantile_noise
 from detectors.parameters import check_bounds
 from detectors.protocol import Floats, Ints, NumericColumns, Scores, WindowBatch
+from detectors.stateless import Stateless
 from schemas.scopes import OTHER, Family, Scope
 
 _MAD_TO_STD: Final = 1.4826
@@ -40,7 +41,7 @@ class HostParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         check_bounds(self, design_effect=(1, 100), false_alarm_ratio=(1e-12, 0.1))
 
 
-class SlowHost:
+class SlowHost(Stateless[HostParams]):
     r"""Logarithm of the worst of a host's p50, p95 and p99 over the median host's.
 
     Median and spread (1.4826 times the median absolute deviation) of the logarithms over the hosts of a model version
@@ -65,10 +66,10 @@ class SlowHost:
 
     kind: ClassVar[str] = "latency_hosts"
     state_version: ClassVar[int] = 1
+    params_type = HostParams
 
     def __init__(self, params: HostParams | None = None) -> None:
-        self.params = params or HostParams()
-        self.window_s = self.params.window_s
+        super().__init__(params)
         self._z = special.z_of(self.params.false_alarm_ratio / len(NAMES))
 
     def step(self, windows: WindowBatch) -> Scores:
@@ -126,19 +127,6 @@ class SlowHost:
         center, _, hosts = _robust(logs, group)
         offset = np.where(hosts >= self.params.min_hosts, logs - center, 0.0)
         return np.asarray(np.clip(np.nan_to_num(offset), 0.0, np.log(self.params.usual_ratio)), np.float64)
-
-    def forget(self, series: Ints) -> None:
-        """Nothing is kept of a series."""
-
-    def to_bytes(self) -> bytes:
-        """No state but its version."""
-        return state.pack(self.kind, self.state_version, {})
-
-    @classmethod
-    def from_bytes(cls, raw: bytes, params: object) -> Self:
-        """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
-        state.unpack(raw, cls.kind, cls.state_version)
-        return cls(msgspec.convert(params, HostParams))
 
 
 def _is_host(key: Scope, prefix: str) -> bool:

@@ -19,10 +19,11 @@ from typing import ClassVar, Final, Self
 import msgspec
 import numpy as np
 
-from detectors import scoring, special, state
+from detectors import scoring, special
 from detectors.histograms import log
 from detectors.parameters import check_bounds
 from detectors.protocol import Floats, Ints, LogCells, Scores, WindowBatch
+from detectors.stateless import Stateless
 
 _BINS: Final = 4
 """LogHistogram bins of a cell."""
@@ -72,7 +73,7 @@ class _Found:
         return cls(score, share, reference, noise, np.zeros(k, np.int64), np.zeros((k, 2), np.int64))
 
 
-class LatencyModes:
+class LatencyModes(Stateless[ModeParams]):
     """Share of events in a second peak of the latencies, beyond what the baseline has there.
 
     Parameters
@@ -90,10 +91,10 @@ class LatencyModes:
 
     kind: ClassVar[str] = "latency_modes"
     state_version: ClassVar[int] = 1
+    params_type = ModeParams
 
     def __init__(self, params: ModeParams | None = None) -> None:
-        self.params = params or ModeParams()
-        self.window_s = self.params.window_s
+        super().__init__(params)
         self._z = special.z_of(self.params.false_alarm_ratio)
 
     def step(self, windows: WindowBatch) -> Scores:
@@ -141,19 +142,6 @@ class LatencyModes:
         boxes, at = _boxes(cur), np.arange(depth.shape[1])
         for side, own in enumerate((at < worst[:, None], at > worst[:, None])):
             found.peaks[rows, side] = np.where(own, boxes, -1).argmax(axis=1)
-
-    def forget(self, series: Ints) -> None:
-        """Nothing is kept of a series."""
-
-    def to_bytes(self) -> bytes:
-        """No state but its version."""
-        return state.pack(self.kind, self.state_version, {})
-
-    @classmethod
-    def from_bytes(cls, raw: bytes, params: object) -> Self:
-        """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
-        state.unpack(raw, cls.kind, cls.state_version)
-        return cls(msgspec.convert(params, ModeParams))
 
 
 def _extent(*histograms: LogCells) -> tuple[int, int]:

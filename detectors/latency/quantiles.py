@@ -1,15 +1,16 @@
 r"""p50, p95 and p99 of latency against the baseline's."""
 
 from collections.abc import Callable
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import msgspec
 import numpy as np
 
-from detectors import scoring, special, state
+from detectors import scoring, special
 from detectors.latency.noise import GRAIN, NAMES, enough, middle, quantile_noise
 from detectors.parameters import check_bounds
-from detectors.protocol import Floats, Ints, Role, Scores, WindowBatch
+from detectors.protocol import Floats, Role, Scores, WindowBatch
+from detectors.stateless import Stateless
 
 
 class LatencyParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,7 +34,7 @@ class LatencyParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         check_bounds(self, design_effect=(1, 100), false_alarm_ratio=(1e-12, 0.1))
 
 
-class LatencyQuantiles:
+class LatencyQuantiles(Stateless[LatencyParams]):
     r"""Logarithm of the worst of p50, p95 and p99 over the baseline's.
 
     Noise is that of order statistics (:mod:`detectors.latency.noise`). A quantile whose noise exceeds the floor counts
@@ -54,10 +55,10 @@ class LatencyQuantiles:
 
     kind: ClassVar[str] = "latency"
     state_version: ClassVar[int] = 1
+    params_type = LatencyParams
 
     def __init__(self, params: LatencyParams | None = None) -> None:
-        self.params = params or LatencyParams()
-        self.window_s = self.params.window_s
+        super().__init__(params)
         self._z = special.z_of(self.params.false_alarm_ratio / len(NAMES))
 
     def step(self, windows: WindowBatch) -> Scores:
@@ -95,19 +96,6 @@ class LatencyQuantiles:
         )
         subject = scoring.numeric_subject(numeric, places)
         return scoring.scores(self.kind, "ms", subject, np.asarray(usable.any(axis=1)), measured)
-
-    def forget(self, series: Ints) -> None:
-        """Nothing is kept of a series."""
-
-    def to_bytes(self) -> bytes:
-        """No state but its version."""
-        return state.pack(self.kind, self.state_version, {})
-
-    @classmethod
-    def from_bytes(cls, raw: bytes, params: object) -> Self:
-        """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
-        state.unpack(raw, cls.kind, cls.state_version)
-        return cls(msgspec.convert(params, LatencyParams))
 
 
 def _note(value: Floats, reference: Floats, noise: Floats, floor: float) -> Callable[[int], str]:

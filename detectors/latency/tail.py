@@ -2,16 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final
 
 import msgspec
 import numpy as np
 
-from detectors import scoring, special, state
+from detectors import scoring, special
 from detectors.histograms import log
 from detectors.latency.noise import GRAIN, middle, quantile_noise
 from detectors.parameters import check_bounds
 from detectors.protocol import Floats, Ints, NumericColumns, Scores, WindowBatch
+from detectors.stateless import Stateless
 
 FACTOR: Final = 1.3
 """How far beyond the baseline's p99 a request is far, as a ratio; and at least ``RISE_MS``."""
@@ -37,7 +38,7 @@ class TailParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         check_bounds(self, design_effect=(1, 100), false_alarm_ratio=(1e-12, 0.1))
 
 
-class LatencyTail:
+class LatencyTail(Stateless[TailParams]):
     """Rise of the share of requests beyond 1.3 times the baseline's p99, over the baseline's own share.
 
     Parameters
@@ -53,10 +54,10 @@ class LatencyTail:
 
     kind: ClassVar[str] = "latency_tail"
     state_version: ClassVar[int] = 1
+    params_type = TailParams
 
     def __init__(self, params: TailParams | None = None) -> None:
-        self.params = params or TailParams()
-        self.window_s = self.params.window_s
+        super().__init__(params)
         self._z = special.z_of(self.params.false_alarm_ratio) * float(np.sqrt(self.params.design_effect))
 
     def step(self, windows: WindowBatch) -> Scores:
@@ -92,19 +93,6 @@ class LatencyTail:
             return f"beyond {bound[place]:.4g} ms, {FACTOR:g} times the baseline's p99{said and f'; {said}'}"
 
         return note
-
-    def forget(self, series: Ints) -> None:
-        """Nothing is kept of a series."""
-
-    def to_bytes(self) -> bytes:
-        """No state but its version."""
-        return state.pack(self.kind, self.state_version, {})
-
-    @classmethod
-    def from_bytes(cls, raw: bytes, params: object) -> Self:
-        """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
-        state.unpack(raw, cls.kind, cls.state_version)
-        return cls(msgspec.convert(params, TailParams))
 
 
 def bound_ms(p99_ms: Floats) -> Floats:

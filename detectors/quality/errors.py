@@ -1,13 +1,14 @@
 """Error ratio of a scope against its baseline's."""
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import msgspec
 import numpy as np
 
-from detectors import scoring, special, state
+from detectors import scoring, special
 from detectors.parameters import check_bounds
-from detectors.protocol import Ints, Scores, WindowBatch
+from detectors.protocol import Scores, WindowBatch
+from detectors.stateless import Stateless
 from schemas.scopes import Family
 
 
@@ -31,7 +32,7 @@ class ErrorParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         check_bounds(self, ref_rows=(1, 10**12), false_alarm_ratio=(1e-12, 0.1))
 
 
-class ErrorRatio:
+class ErrorRatio(Stateless[ErrorParams]):
     """Rise of each scope's share of events whose status is not ok, over the baseline's.
 
     Parameters
@@ -46,10 +47,10 @@ class ErrorRatio:
 
     kind: ClassVar[str] = "errors"
     state_version: ClassVar[int] = 1
+    params_type = ErrorParams
 
     def __init__(self, params: ErrorParams | None = None) -> None:
-        self.params = params or ErrorParams()
-        self.window_s = self.params.window_s
+        super().__init__(params)
         self._z = special.z_of(self.params.false_alarm_ratio)
 
     def step(self, windows: WindowBatch) -> Scores:
@@ -64,16 +65,3 @@ class ErrorRatio:
         names = ["errors"] * len(scopes.id)
         subject = scoring.Subject(scopes.series["errors"], np.arange(len(scopes.id)), names, scopes.rows)
         return scoring.scores(self.kind, "error ratio", subject, ready, measured)
-
-    def forget(self, series: Ints) -> None:
-        """Nothing is kept of a series."""
-
-    def to_bytes(self) -> bytes:
-        """No state but its version."""
-        return state.pack(self.kind, self.state_version, {})
-
-    @classmethod
-    def from_bytes(cls, raw: bytes, params: object) -> Self:
-        """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
-        state.unpack(raw, cls.kind, cls.state_version)
-        return cls(msgspec.convert(params, ErrorParams))

@@ -1,13 +1,14 @@
 """Null ratio of a numeric quantity against its baseline's: a join that broke, a feature that stopped coming."""
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import msgspec
 import numpy as np
 
-from detectors import scoring, special, state
+from detectors import scoring, special
 from detectors.parameters import check_bounds
-from detectors.protocol import Ints, Role, Scores, WindowBatch
+from detectors.protocol import Role, Scores, WindowBatch
+from detectors.stateless import Stateless
 
 
 class NullParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,7 +25,7 @@ class NullParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         check_bounds(self, false_alarm_ratio=(1e-12, 0.1))
 
 
-class NullRatio:
+class NullRatio(Stateless[NullParams]):
     r"""Rise of each feature's, score's and latency's share of nulls over the baseline's.
 
     The score is $\max(0, p - p_0)$. Noise and p-value take the nulls for a Poisson count around the baseline's ratio,
@@ -43,10 +44,10 @@ class NullRatio:
 
     kind: ClassVar[str] = "nulls"
     state_version: ClassVar[int] = 1
+    params_type = NullParams
 
     def __init__(self, params: NullParams | None = None) -> None:
-        self.params = params or NullParams()
-        self.window_s = self.params.window_s
+        super().__init__(params)
         self._z = special.z_of(self.params.false_alarm_ratio)
 
     def step(self, windows: WindowBatch) -> Scores:
@@ -62,16 +63,3 @@ class NullRatio:
         )  # fmt: skip
         subject = scoring.Subject(numeric.series, numeric.scope, numeric.name, rows)
         return scoring.scores(self.kind, "null ratio", subject, ready, measured)
-
-    def forget(self, series: Ints) -> None:
-        """Nothing is kept of a series."""
-
-    def to_bytes(self) -> bytes:
-        """No state but its version."""
-        return state.pack(self.kind, self.state_version, {})
-
-    @classmethod
-    def from_bytes(cls, raw: bytes, params: object) -> Self:
-        """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
-        state.unpack(raw, cls.kind, cls.state_version)
-        return cls(msgspec.convert(params, NullParams))

@@ -90,6 +90,7 @@ async def test_a_stop_does_not_wait_for_the_next_beat() -> None:
     stop = asyncio.Event()
     agent = Agent(Xids(), to_text(lambda _: stop.set()), ManualClock(), 3_600.0)
     await asyncio.wait_for(agent.run(stop), timeout=60)
+    assert stop.is_set()
 
 
 def test_a_seed_fixes_the_simulation_and_its_values_are_plausible() -> None:

@@ -28,7 +28,8 @@ async def test_a_barrier_waits_until_everything_sent_is_acknowledged(producer: P
 
 
 async def test_a_barrier_with_nothing_sent_returns_at_once(producer: Producer) -> None:
-    await producer.barrier()
+    await asyncio.wait_for(producer.barrier(), timeout=10)
+    assert producer.pending == 0
 
 
 async def test_a_full_queue_keeps_every_message_in_order() -> None:
