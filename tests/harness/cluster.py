@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -82,6 +83,7 @@ class KafkaCluster:
         self.nodes: list[LocalKafka] = []
         self._listeners: list[int] = []
         self._proxies: list[int] = []
+        self._keepers = ExitStack()
         for number in range(1, nodes + 1):
             self.nodes.append(LocalKafka(folder / f"kafka-{number}", heap_mb=heap_mb, cluster_id=cluster_id))
             self._listeners.append(taken := free_port(other_than=taken))
@@ -133,21 +135,31 @@ class KafkaCluster:
             node.kill()
 
     def __enter__(self) -> Self:
+        self._keep_ports()
         return self.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+        self._keepers.close()
 
     @contextmanager
     def network(self, losing: bytes = b"") -> Iterator["Network"]:
         """The proxies, while the block lasts; what answers they lose are to messages for the topic ``losing``."""
-        with ExitStack() as stack:
-            places = zip(self._listeners, self._proxies, strict=True)
-            yield Network(
-                [stack.enter_context(TcpProxy(behind, before, lambda: Requests(losing))) for behind, before in places]
-            )
+        self._keepers.close()
+        try:
+            with ExitStack() as stack:
+                places = zip(self._listeners, self._proxies, strict=True)
+                proxies = [TcpProxy(behind, before, lambda: Requests(losing)) for behind, before in places]
+                yield Network([stack.enter_context(proxy) for proxy in proxies])
+        finally:
+            self._keep_ports()
+
+    def _keep_ports(self) -> None:
+        """Listen where the proxies will: the brokers advertise it for as long as they live, and ports are in demand."""
+        for port in self._proxies:
+            self._keepers.enter_context(socket.create_server((LOOPBACK, port)))
 
     # -- leaders -----------------------------------------------------------------------------------------------------
 
