@@ -58,8 +58,25 @@ class SamplePart(msgspec.Struct, frozen=True, array_like=True):
     event_ids: tuple[str, ...] = ()
 
 
+class IdPart(msgspec.Struct, frozen=True, array_like=True):
+    """The event ids of lowest hash: r ids, each with how often it came.
+
+    ``events`` is how many events had an id; ``hashes`` uint64[r] ascending, ``counts`` uint32[r]. Every id whose hash is
+    at or below ``limit`` is among them.
+    """
+
+    events: int = 0
+    limit: int = 2**64 - 1
+    hashes: bytes = b""
+    counts: bytes = b""
+
+
 class Pane(msgspec.Struct, frozen=True, array_like=True, tag="pane"):
-    """One pane of one scope in one source partition. ``rows`` are its events, late ones not among them."""
+    """One pane of one scope in one source partition. ``rows`` are its events, late ones not among them.
+
+    What was added since the first release stands at the end and has a default: panes of workers that do not know it yet
+    are read, and they read those that have it. So the version stays.
+    """
 
     scope: Scope
     start_ms: int
@@ -73,6 +90,7 @@ class Pane(msgspec.Struct, frozen=True, array_like=True, tag="pane"):
     categories: tuple[CategoryPart, ...]
     counters: tuple[CategoryPart, ...]
     sample: SamplePart
+    ids: IdPart = IdPart()
 
 
 class Watermark(msgspec.Struct, frozen=True, array_like=True, tag="watermark"):

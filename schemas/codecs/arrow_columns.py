@@ -9,8 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from schemas.codecs import hashes
 from schemas.codecs.arrow_read import ColumnError
 from schemas.codecs.arrow_views import index_array, is_null, view
+from schemas.codecs.hashes import Hashes
 from schemas.codecs.texts import as_text
 from schemas.columns import Codes, Floats, Ints
 
@@ -125,12 +127,31 @@ class ArrowTexts(Sequence[str]):
             return ArrowTexts(self.column[at], self.max_chars)
         return (self.column[int(at)].as_py() or "")[: self.max_chars]
 
+    def hashes(self) -> Hashes:
+        """uint64[n]: the hash of each text, from Arrow's own bytes."""
+        column = self.column
+        pieces = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+        return np.concatenate([_hashes(piece) for piece in pieces if len(piece)] or [np.empty(0, np.uint64)])
+
     def take(self, places: Ints) -> list[str]:
         """The texts at int64[n] places, at a tenth of the cost of reading them one by one."""
         column = self.column.take(index_array(places))
         texts: list[str] = (column.fill_null("") if column.null_count else column).to_pylist()
         long = max(map(len, texts), default=0) > self.max_chars
         return [text[: self.max_chars] for text in texts] if long else texts
+
+
+def _hashes(column: pa.Array) -> Hashes:
+    if _is.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if _is.is_string_view(column.type):
+        column = column.cast(pa.string())
+    _, ends, data = column.buffers()
+    wide = np.int64 if _is.is_large_string(column.type) else np.int32
+    offsets = np.frombuffer(ends, wide)[column.offset : column.offset + len(column) + 1].astype(np.int64)
+    texts = np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
+    found = hashes.of_bytes(texts, offsets)
+    return np.where(is_null(column), np.uint64(hashes.NONE), found) if column.null_count else found
 
 
 class NoTexts(Sequence[str]):
@@ -141,6 +162,10 @@ class NoTexts(Sequence[str]):
 
     def __len__(self) -> int:
         return self._count
+
+    def hashes(self) -> Hashes:
+        """uint64[n]: that of no text."""
+        return np.full(self._count, hashes.NONE, np.uint64)
 
     @overload
     def __getitem__(self, at: int) -> str: ...

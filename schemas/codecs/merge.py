@@ -7,6 +7,7 @@ from typing import overload
 import numpy as np
 
 from schemas.codecs.blocks import merged
+from schemas.codecs.hashes import Hashes, of_texts
 from schemas.codecs.texts import Numbering
 from schemas.columns import CountedColumn, EventColumns, EventKey, FeatureBlock, Floats, Ints
 from schemas.scopes import Family
@@ -31,6 +32,12 @@ class Gathered(Sequence[str]):
         if isinstance(at, slice):
             return Gathered(self.parts, self.part[at], self.place[at])
         return self.parts[int(self.part[at])][int(self.place[at])]
+
+    def hashes(self) -> Hashes:
+        """uint64[n]: the hash of each text, made part by part."""
+        starts = np.cumsum([0, *map(len, self.parts)])
+        hashed: Hashes = np.concatenate([of_texts(part) for part in self.parts])[starts[self.part] + self.place]
+        return hashed
 
 
 def empty(family: Family) -> EventColumns:

@@ -6,6 +6,7 @@ from typing import Final, Generic, TypeVar, overload
 
 import numpy as np
 
+from schemas.codecs.hashes import Hashes, of_texts
 from schemas.columns import CodedTexts, Codes, CountedColumn, Ints
 
 TRUNCATED: Final = "truncated"
@@ -69,6 +70,10 @@ class CutTexts(Sequence[str]):
         if isinstance(at, slice):
             return CutTexts(self.texts[at], self.max_chars)
         return self.texts[at][: self.max_chars]
+
+    def hashes(self) -> Hashes:
+        """uint64[n]: the hash of each text before it is cut."""
+        return of_texts(self.texts)
 
 
 def as_text(value: object) -> str:

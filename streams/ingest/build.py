@@ -54,4 +54,5 @@ def pane_limits(settings: Settings) -> PaneLimits:
         segment_fields=settings.segments.fields,
         sample_rows=caps.sample_rows,
         sample_bytes=caps.sample_bytes,
+        sample_ids=caps.sample_ids,
     )

@@ -4,13 +4,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.columns import Codes, EventColumns, FeatureBlock
-from schemas.panes import CategoryPart, NumericPart, Pane, SamplePart
+from schemas.panes import CategoryPart, IdPart, NumericPart, Pane, SamplePart
 from schemas.scopes import Family
 from streams.binnings import FEATURE_PREFIX, Binning, BinningIndex
 from streams.ingest.blocks import Layout, add_rows
@@ -20,6 +21,7 @@ from streams.ingest.numbering import SeriesNumbers
 from streams.ingest.pending import Rows, Texts, coded, joined
 from streams.ingest.scoping import PaneLimits, ScopeCounts, Scoping
 from streams.windows import cells as cell
+from streams.windows.identities import IdSums, SampledIds
 from streams.windows.samples import Hashes, Sample, SampleBuffer
 from streams.windows.sums import STATS, Folded, Sums
 from streams.windows.tallies import Tallies
@@ -31,6 +33,7 @@ Ints = NDArray[np.int64]
 CAPPED = "__capped__"
 """The counter that tells how much of a scope went over a cap, by what was capped."""
 
+_NO_IDS: Final = IdPart()
 _PENDING_BYTES: Final = 4 << 20
 """What may wait to be summed. The more rows are summed at once, the fewer cells are made on the way."""
 
@@ -77,6 +80,7 @@ class OpenPane:
         self._texts = Tallies(limits.categories)
         self._counters = Tallies(limits.categories)
         self._samples = SampleBuffer(limits.sample_rows, limits.sample_bytes)
+        self._ids = IdSums(limits.sample_ids)
         self._numbers = SeriesNumbers(limits.features)
         self._pending: dict[tuple[str, ...], Rows] = {}
         self._pending_texts: dict[str, Texts] = {}
@@ -86,8 +90,11 @@ class OpenPane:
         self._binned = 0
         self._invalid = self._scoping.invalid(key.topic)
 
-    def add(self, columns: EventColumns, mask: Bools, hashes: Hashes) -> None:
-        """Count the events for which ``mask`` bool[n] holds; ``hashes`` uint64[n] choose the sample."""
+    def add(self, columns: EventColumns, mask: Bools, hashes: Hashes, ids: Hashes | None = None) -> None:
+        """Count the events for which ``mask`` bool[n] holds.
+
+        ``hashes`` uint64[n] choose the sample, ``ids`` uint64[n] are those of the event ids, where somebody asks for them.
+        """
         if self._scoping.crowded:
             self._sum_up()
             self._scoping.forget()
@@ -96,6 +103,8 @@ class OpenPane:
         combination = self._combinations(columns, chosen.rows)
         self._rows.add(self._scoping, combination[chosen.rows])
         self._rows.of[self._invalid] += chosen.count
+        if ids is not None:
+            self._ids.add(self._scoping.levels[0][combination[chosen.rows]], ids[chosen.rows])
         for block in columns.blocks:
             self._hold_block(columns, block, chosen, combination, hashes)
         if sum(len(block.rows) for block in columns.blocks) < len(columns):
@@ -122,6 +131,7 @@ class OpenPane:
         folded = self._sums.fold()
         parts = _Parts(folded, np.array(self._numbers.scope_of, np.int64), self._numbers.names, len(self._scoping))
         samples = self._samples.take()
+        ids = _id_parts(self._ids.fold())
         texts = _by_scope(self._texts, self._numbers)
         for scope, features in self._numbers.capped.items():
             self._counters.add(self._numbers.of(scope, CAPPED), "features", features)
@@ -139,6 +149,7 @@ class OpenPane:
                 categories=tuple(texts.get(number, ())),
                 counters=tuple(counters.get(number, ())),
                 sample=_sample_part(samples.get(number)),
+                ids=ids.get(number, _NO_IDS),
             )
 
     def capped(self) -> Counter[str]:
@@ -284,6 +295,18 @@ def _sample_part(sample: Sample | None) -> SamplePart:
     return SamplePart(
         sample.names, sample.hash.tobytes(), sample.ts_ms.tobytes(), sample.values.tobytes(), sample.event_id
     )
+
+
+def _id_parts(ids: SampledIds) -> dict[int, IdPart]:
+    """Scope → its ids."""
+    hashes, counts = ids.hashes.astype("<u8").tobytes(), ids.counts.astype("<u4").tobytes()
+    spans = pairwise(ids.offsets.tolist())
+    return {
+        scope: IdPart(events, limit, hashes[8 * low : 8 * high], counts[4 * low : 4 * high])
+        for scope, events, limit, (low, high) in zip(
+            ids.scope.tolist(), ids.events.tolist(), ids.limit.tolist(), spans, strict=True
+        )
+    }
 
 
 class _Parts:

@@ -13,6 +13,7 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.codecs.hashes import of_texts
 from schemas.columns import Decoded, EventColumns
 from schemas.panes import Pane
 from schemas.scopes import Family
@@ -26,6 +27,8 @@ Ints = NDArray[np.int64]
 
 NEVER: Final = -(2**60)
 """Before all event times: the watermark of a partition of which nothing was read."""
+_WITH_IDS: Final = frozenset({Family.PREDICTION, Family.FEATURE})
+"""Whose events have ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,10 +245,11 @@ class PartitionIngest:
         out = ~late & (start + size <= self.emitted_through_ms)
         late |= out & (offset >= self._seen_before)
         hashes = row_hash(self.source.partition, offset, columns.index)
+        ids = of_texts(columns.event_id) if self._limits.sample_ids and self.source.family in _WITH_IDS else None
         usable = ~(late | out)
         for pane_start in _distinct(start[usable]):
             mask = usable & (start == pane_start)
-            self._pane_of(pane_start, mask, columns, offset, before).add(columns, mask, hashes)
+            self._pane_of(pane_start, mask, columns, offset, before).add(columns, mask, hashes, ids)
         if late.any():
             self._count_late(columns, late, offset, before)
 

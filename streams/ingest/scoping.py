@@ -20,7 +20,7 @@ class PaneLimits:
     """The caps of one pane. What is over a cap is counted under ``__other__``.
 
     ``segment_fields`` are the keys of ``segment`` that make scopes; empty for all. ``sample_bytes`` bounds the row
-    samples of all scopes of a pane together.
+    samples of all scopes of a pane together; ``sample_ids`` are the event ids that tell of repeats, 0 for none.
     """
 
     scopes: int = 1000
@@ -30,6 +30,7 @@ class PaneLimits:
     segment_fields: tuple[str, ...] = ()
     sample_rows: int = 256
     sample_bytes: int = 16 << 20
+    sample_ids: int = 40
 
 
 class Scoping:

@@ -13,9 +13,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.codecs.hashes import Hashes, finished
+
 Floats32 = NDArray[np.float32]
 Ints = NDArray[np.int64]
-Hashes = NDArray[np.uint64]
 Texts = NDArray[np.object_]
 
 _SLACK_ROWS: Final = 4_096
@@ -30,9 +31,7 @@ def row_hash(partition: int, offset: Ints, index: Ints) -> Hashes:
     z += index.astype(np.uint64) * np.uint64(0xD1B54A32D192ED03) + np.uint64(
         (partition + 1) * 0x8CB92BA72F3D8DD7 % 2**64
     )
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    return finished(z)
 
 
 @dataclass(slots=True)
