@@ -58,9 +58,9 @@ def kafka(kafka1: KafkaCluster) -> LocalKafka:
     return kafka1.nodes[0]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kafka3() -> Iterator[KafkaCluster]:
-    """Run three brokers for all tests that want them; what a test does to them it mends."""
+    """Run three brokers for the tests of a file, which mend what they do to them. Idle ones take CPU: no longer."""
     with (
         tempfile.TemporaryDirectory(prefix="halcyon-kafka3-") as folder,
         KafkaCluster(Path(folder), nodes=3, heap_mb=256) as cluster,

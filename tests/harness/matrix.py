@@ -23,6 +23,9 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 FOLDER: Final = "tests/faults"
 LOGS: Final = ROOT / ".cache" / "faults"
 _NOTHING_COLLECTED: Final = 5
+_TOGETHER: Final = "test_brokers_three.py"
+"""Its cells have brokers of their own, three of them: one hand starts them once."""
+_UNKNOWN_S: Final = 40.0
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,15 @@ def select(cells: str) -> list[str]:
 
 def dealt(cells: Sequence[str], jobs: int, last: Outcomes) -> list[list[str]]:
     """The cells in as many hands, each with about the same time to take, by what they took last."""
-    hands: list[list[str]] = [[] for _ in range(max(1, min(jobs, len(cells))))]
-    loads = [0.0] * len(hands)
-    for cell in sorted(cells, key=lambda cell: -last[cell].took_s if cell in last else 0.0):
-        least = loads.index(min(loads))
-        hands[least].append(cell)
-        loads[least] += last[cell].took_s if cell in last else 40.0
+    lumps = [[cell] for cell in cells if _TOGETHER not in cell]
+    lumps += [together] if (together := [cell for cell in cells if _TOGETHER in cell]) else []
+
+    def takes_s(lump: Sequence[str]) -> float:
+        return sum(last[cell].took_s if cell in last else _UNKNOWN_S for cell in lump)
+
+    hands: list[list[str]] = [[] for _ in range(max(1, min(jobs, len(lumps))))]
+    for lump in sorted(lumps, key=takes_s, reverse=True):
+        min(hands, key=takes_s).extend(lump)
     return hands
 
 
