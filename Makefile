@@ -10,6 +10,7 @@ PYTHON_STAMP := .venv/.set-up
 LOCAL_STAMP := .venv/.local-set-up
 LOCAL_SETUP := $(wildcard deploy/local/setup.sh)
 PYTEST_ARGS ?=
+TEST_JOBS ?= 2
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 PEERS_ARGS ?=
@@ -33,8 +34,8 @@ $(LOCAL_STAMP): $(PYTHON_STAMP) $(LOCAL_SETUP) $(wildcard deploy/local/pom.xml)
 	@$(if $(LOCAL_SETUP),bash $(LOCAL_SETUP),true)
 	@touch $@
 
-test: setup ## all tests but benchmarks and the matrix of faults (PYTEST_ARGS="-k name" narrows them)
-	$(BIN)/python -m pytest -m 'not bench and not matrix' $(PYTEST_ARGS)
+test: setup ## all tests but benchmarks and the matrix of faults (PYTEST_ARGS="-k name" narrows them, TEST_JOBS=0: one process)
+	$(BIN)/python -m pytest -m 'not bench and not matrix' -n $(TEST_JOBS) --dist worksteal $(PYTEST_ARGS)
 
 unit: $(PYTHON_STAMP) ## unit tests, laws and doctests alone: seconds, no broker
 	$(BIN)/python -m pytest $(wildcard tests/unit tests/laws schemas detectors) $(PYTEST_ARGS)
