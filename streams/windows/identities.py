@@ -111,6 +111,7 @@ class IdSums:
         self._reserve(int(other.scope[-1]) + 1)
         self._events[other.scope] += other.events
         self._limit[other.scope] = np.minimum(self._limit[other.scope], other.limit)
+        self._waiting += 1  # a lower limit alone is something to be sorted out, too
         self._hold(np.repeat(other.scope, other.sampled), other.hashes, other.counts)
 
     def fold(self) -> SampledIds:
@@ -168,7 +169,7 @@ class IdSums:
 
     def _settle(self) -> None:
         """Leave the lowest ids of each scope, by scope and hash."""
-        if not self._chunks:
+        if not self._waiting or not self._chunks:
             return
         scope, hashes, counts = (
             np.concatenate([chunk[part] for chunk in self._chunks])

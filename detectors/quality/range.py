@@ -1,0 +1,84 @@
+"""Values far outside the range of the baseline: another unit, a missing decimal point, a default that leaks through."""
+
+from typing import ClassVar
+
+import msgspec
+import numpy as np
+
+from detectors import scoring, special
+from detectors.parameters import check_bounds
+from detectors.protocol import Scores, WindowBatch
+from detectors.stateless import Stateless
+
+
+class RangeParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``floor_ratio`` is the share of values out of range below which nobody cares.
+
+    ``far_ratio`` says how far out the farthest of them must be, in widths of the baseline's range.
+    """
+
+    window_s: int = 60
+    floor_ratio: float = 0.01
+    far_ratio: float = 0.5
+    min_rows: int = 200
+    false_alarm_ratio: float = 1e-4
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        check_bounds(self, window_s=(1, 86_400), floor_ratio=(0, 1), far_ratio=(0, 1e6), min_rows=(1, 10**9))
+        check_bounds(self, false_alarm_ratio=(1e-12, 0.1))
+
+
+class OutOfRange(Stateless[RangeParams]):
+    r"""Rise of the share of a quantity's values outside the smallest and largest of its baseline, some of them far.
+
+    One value in fifty that comes in cents moves neither mean nor bins enough for a distance between distributions.
+    What a shift or a growing spread carries over the edge stays near it, and is theirs to say.
+
+    The range is of M values, and how much of a stationary stream lies outside it is a matter of chance: beyond either
+    end more than a share u does with a probability of $(1 - u)^M$, so $\ln(2 / \alpha) / M$ is added to the noise of
+    a share as for nulls.
+
+    Parameters
+    ----------
+    params
+        See :class:`RangeParams`.
+
+    Notes
+    -----
+    O(N), no state. The label says on which side most of them are: ``under`` or ``over``.
+    """
+
+    kind: ClassVar[str] = "range"
+    state_version: ClassVar[int] = 1
+    params_type = RangeParams
+
+    def __init__(self, params: RangeParams | None = None) -> None:
+        super().__init__(params)
+        self._z = special.z_of(self.params.false_alarm_ratio)
+
+    def step(self, windows: WindowBatch) -> Scores:
+        """Score every series with edges and ``min_rows`` values."""
+        numeric, params = windows.numeric, self.params
+        places = np.flatnonzero(numeric.has_edges & (numeric.count >= params.min_rows))
+        cur, ref, edges = numeric.cur[places], numeric.ref[places], numeric.edges[places]
+        N, M = cur.sum(axis=1), ref.sum(axis=1)
+        ready = (N >= params.min_rows) & (M >= params.min_rows)
+        width = edges[:, -1] - edges[:, 0]
+        beyond = np.maximum(numeric.max[places] - edges[:, -1], edges[:, 0] - numeric.min[places])
+        outside = np.where(beyond >= params.far_ratio * width, cur[:, 0] + cur[:, -1], 0)
+        of_ref = np.maximum(M, 1).astype(np.float64)
+        usual = (ref[:, 0] + ref[:, -1]) / of_ref
+        share = scoring.excess_ratio(outside, N, usual, of_ref, params.floor_ratio, self._z)
+        noise = share.noise + np.log(2 / params.false_alarm_ratio) / of_ref
+        measured = scoring.Measured(
+            score=share.score,
+            floor=params.floor_ratio,
+            noise=noise,
+            p_value=share.p_value,
+            value=share.value,
+            reference=usual,
+            threshold=usual + np.maximum(params.floor_ratio, noise),
+            label=["over" if high >= low else "under" for low, high in cur[:, [0, -1]].tolist()],
+        )
+        return scoring.scores(self.kind, "out-of-range ratio", scoring.numeric_subject(numeric, places), ready, measured)
