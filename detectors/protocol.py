@@ -148,6 +148,37 @@ class LatencyColumns:
 
 
 @dataclass(frozen=True, slots=True)
+class ServedColumns:
+    """What the models of the S scopes of labels were asked, and answered, while the labels of a window came.
+
+    ``rows`` float64[S]: their predictions in the newest closed window of the same length, all versions together.
+    ``score`` and ``ref_score`` float64[S]: mean score of the last ten minutes or so, and of the baselines of the versions
+    that gave it. NaN where it is not known; all are empty in windows of other families.
+    """
+
+    rows: Floats = field(default_factory=lambda: np.empty(0))
+    score: Floats = field(default_factory=lambda: np.empty(0))
+    ref_score: Floats = field(default_factory=lambda: np.empty(0))
+
+
+@dataclass(frozen=True, slots=True)
+class IdColumns:
+    """How often event ids repeat, for the k scopes that have any: wholes alone.
+
+    ``place`` int64[k], ascending, in :class:`ScopeColumns`; ``series`` int64[k]. ``events`` are those with an id;
+    ``sampled`` int64[k] the ids that were looked at, ``repeated`` those of them that came more than once, and
+    ``sampled_events`` how often they came together. Which ids are looked at depends on the ids alone.
+    """
+
+    place: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    series: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    events: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    sampled: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    repeated: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    sampled_events: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+
+
+@dataclass(frozen=True, slots=True)
 class WindowBatch:
     """One closed window of all scopes of a partition: what a detector sees."""
 
@@ -158,6 +189,8 @@ class WindowBatch:
     categories: CategoryColumns
     samples: SampleColumns
     latencies: LatencyColumns = field(default_factory=LatencyColumns)
+    ids: IdColumns = field(default_factory=IdColumns)
+    served: ServedColumns = field(default_factory=ServedColumns)
 
 
 @dataclass(frozen=True, slots=True)

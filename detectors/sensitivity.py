@@ -48,6 +48,9 @@ STATISTICAL: Final = frozenset(
         Kind.LATENCY,
         Kind.SLOW_HOST,
         Kind.OUTLIERS,
+        Kind.SCHEMA,
+        Kind.FRESHNESS,
+        Kind.DUPLICATES,
     }
 )
 """What the knob acts on. The others have limits that somebody has set, or that a machine has: those stay."""

@@ -21,6 +21,8 @@ _WINDOW = ("window_s", "start_ms", "part", "version")
 TABLES: Final[dict[str, tuple[str, ...]]] = {
     # one row per scope and window: how many events, how many came late
     "volumes": (*_SCOPE, *_WINDOW, "rows", "late"),
+    # one row per whole that has event ids: events with an id, and how often the ids of lowest hash came
+    "ids": (*_SCOPE, *_WINDOW, "rows", "events", "sampled", "repeated", "sampled_events"),
     # one row per numeric quantity; bins/counts are the histogram's cells; layout is "" for a LogHistogram, else a
     # baseline's id
     "numerics": (

@@ -43,9 +43,28 @@ def nulls_explain_drift(cause: Finding, effect: Finding) -> bool:
     return cause.kind is Kind.NULLS and effect.kind in _DRIFTS and same_series and _covers(cause, effect)
 
 
-RULES: Final[tuple[Rule, ...]] = (bad_input_explains_drift, silence_explains_drift, nulls_explain_drift)
+def shape_explains_nulls_and_drift(cause: Finding, effect: Finding) -> bool:
+    """A field that is gone, or comes as text, has no numbers: they are null, and what is left of them has drifted."""
+    same_series = cause.scope.family is effect.scope.family and cause.quantity == effect.quantity
+    follows = effect.kind in _DRIFTS or effect.kind is Kind.NULLS
+    return cause.kind is Kind.SCHEMA and follows and same_series and _covers(cause, effect)
 
-CAUSES: Final = frozenset({Group.BAD_INPUT, Group.VOLUME, Group.NULLS})
+
+def a_frozen_feature_explains_drift(cause: Finding, effect: Finding) -> bool:
+    """A feature that has one value is distributed otherwise because of that."""
+    same_series = cause.scope.family is effect.scope.family and cause.quantity == effect.quantity
+    return cause.kind is Kind.FRESHNESS and effect.kind in _DRIFTS and same_series and _covers(cause, effect)
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    bad_input_explains_drift,
+    silence_explains_drift,
+    nulls_explain_drift,
+    shape_explains_nulls_and_drift,
+    a_frozen_feature_explains_drift,
+)
+
+CAUSES: Final = frozenset({Group.BAD_INPUT, Group.VOLUME, Group.NULLS, Group.SCHEMA, Group.FRESHNESS})
 """Groups whose findings can explain others: when one begins or ends, its model's other alerts are looked at again."""
 
 

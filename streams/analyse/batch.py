@@ -10,6 +10,7 @@ from detectors.histograms import binned, log
 from detectors.protocol import (
     LATENCIES,
     CategoryColumns,
+    IdColumns,
     LatencyColumns,
     LogCells,
     NumericColumns,
@@ -118,6 +119,7 @@ class BatchBuilder:
             self._categories(window, scopes, places, rows),
             self._samples(window, places),
             latencies,
+            self._ids(window, places),
         )
 
     def _scopes(self, window: Window, scopes: list[int], age_windows: Ints, rows: Ints) -> ScopeColumns:
@@ -288,6 +290,19 @@ class BatchBuilder:
             [sample.names for _, sample in chosen],
             [sample.values.astype(np.float64) for _, sample in chosen],
             [sample.event_id for _, sample in chosen],
+        )
+
+    def _ids(self, window: Window, places: Ints) -> IdColumns:
+        ids = window.ids.fold()
+        here = np.flatnonzero(places[ids.scope] >= 0)
+        scopes = ids.scope[here]
+        return IdColumns(
+            places[scopes],
+            np.array([self._registry.id(scope, "#event_id") for scope in scopes.tolist()], np.int64),
+            ids.events[here],
+            ids.sampled[here],
+            ids.repeated[here],
+            ids.sampled_events[here],
         )
 
     def _role_of_series(self, family: Family) -> Ints:

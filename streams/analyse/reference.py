@@ -1,5 +1,7 @@
 """The baselines in force: what each scope and each series is compared with."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
@@ -7,6 +9,7 @@ from numpy.typing import NDArray
 from detectors.references import ReferenceTable
 from schemas.baselines import Baseline, CategoryBaseline
 from streams.analyse.registry import Registry
+from streams.windows.tallies import Tallies
 
 Ints = NDArray[np.int64]
 
@@ -30,6 +33,7 @@ class References:
         self.baseline: dict[int, Baseline] = {}
         self.categories: dict[int, CategoryBaseline] = {}
         self._expected: dict[int, Ints] = {}
+        self._texts: dict[int, list[int]] = {}
         self._row = np.zeros(64, np.int64)
 
     def put(self, scope: int, baseline: Baseline, registry: Registry) -> None:
@@ -41,6 +45,7 @@ class References:
         self.rows(registry.series)[series] = self.table.put(scope, baseline)
         for part in (*baseline.categories, *baseline.counters):
             self.categories[registry.id(scope, part.name)] = part
+        self._texts[scope] = [registry.id(scope, part.name) for part in baseline.categories]
 
     def edges(self, scope: int, registry: Registry) -> dict[str, bytes]:
         """Quantity → edges, of those of a scope's baseline that have any; empty without a baseline."""
@@ -73,6 +78,7 @@ class References:
             return
         self.table.drop(scope)
         self.rows(registry.series)[self._expected.pop(scope)] = 0
+        self._texts.pop(scope)
         for part in (*old.categories, *old.counters):
             self.categories.pop(registry.id(scope, part.name), None)
 
@@ -88,3 +94,9 @@ class References:
         """The numeric series that the baselines of these scopes have: looked at also when nothing of them came."""
         known = [self._expected[scope] for scope in scopes if scope in self._expected]
         return np.concatenate(known) if known else np.empty(0, np.int64)
+
+    def expected_texts(self, rows: Mapping[int, int], present: Tallies) -> list[int]:
+        """The categorical series that the baselines of the scopes with events have, and ``present`` has not."""
+        known = (series for scope, count in rows.items() if count for series in self._texts.get(scope, ()))
+        return [series for series in known if not present.get(series)]
+

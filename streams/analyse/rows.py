@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors import moments
 from detectors.histograms import binned
 from schemas.baselines import Baseline
 from schemas.rows import CLOSED, RowBatch
@@ -55,6 +56,7 @@ class RowWriter:
                     [window.late[s] for s in scopes],
                 ),
             )
+        yield from self._ids(window, version, part)
         yield from self._numerics(window, version, part)
         yield from self._categories(window, version, part)
 
@@ -66,6 +68,20 @@ class RowWriter:
             [s.model_version for s in known],
             [s.segment for s in known],
         )
+
+    def _ids(self, window: Window, version: int, part: int) -> Iterator[RowBatch]:
+        ids = window.ids.fold()
+        scopes = ids.scope.tolist()
+        if scopes:
+            yield from _chunks(
+                "ids",
+                (
+                    *self._scope_columns(scopes),
+                    *_constant(len(scopes), window.size_ms // 1000, window.start_ms, part, version),
+                    [window.rows.get(s, 0) for s in scopes],
+                    *(column.tolist() for column in (ids.events, ids.sampled, ids.repeated, ids.sampled_events)),
+                ),
+            )
 
     def _numerics(self, window: Window, version: int, part: int) -> Iterator[RowBatch]:
         folded = window.fold()
@@ -79,6 +95,28 @@ class RowWriter:
             low, high = int(starts[first]), int(ends[rows][-1])
             cells = Folded(folded.ids[rows], folded.stats[rows], keys[low:high], counts[low:high])
             yield self._numeric_rows(window, cells, starts[rows] - low, ends[rows] - low, (version, part))
+        yield from self._absent(window, folded.ids, version, part)
+
+    def _absent(self, window: Window, present: Ints, version: int, part: int) -> Iterator[RowBatch]:
+        """What the baselines know and nobody sent: without a row of zero, nothing in SQL would say that it is null."""
+        missing = np.setdiff1d(self._references.expected([s for s, rows in window.rows.items() if rows]), present)
+        if not len(missing):
+            return
+        scopes, count = self._registry.scope_of[missing].tolist(), len(missing)
+        yield from _chunks(
+            "numerics",
+            (
+                *self._scope_columns(scopes),
+                [self._registry.names[i] for i in missing.tolist()],
+                *_constant(count, window.size_ms // 1000, window.start_ms, part, version),
+                [window.rows[s] for s in scopes],
+                [0] * count,
+                *([value] * count for value in moments.EMPTY[1:]),
+                [""] * count,
+                [[] for _ in missing],
+                [[] for _ in missing],
+            ),
+        )
 
     def _numeric_rows(
         self, window: Window, folded: Folded, starts: Ints, ends: Ints, version_part: tuple[int, int]
@@ -165,6 +203,8 @@ class RowWriter:
     def _categories(self, window: Window, version: int, part: int) -> Iterator[RowBatch]:
         for tallies, counter in ((window.texts, False), (window.counters, True)):
             entries = list(tallies.items())
+            if not counter:
+                entries += [(s, {}) for s in self._references.expected_texts(window.rows, tallies)]
             if not entries:
                 continue
             scopes = self._registry.scope_of[np.array([s for s, _ in entries], np.int64)].tolist()

@@ -6,10 +6,11 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.panes import Pane, column
+from schemas.panes import IdPart, Pane, column
 from schemas.scopes import Family
 from streams.analyse.registry import Registry
 from streams.windows import cells as cell
+from streams.windows.identities import WINDOW_IDS, IdSums, SampledIds
 from streams.windows.rollups import RollupSums
 from streams.windows.samples import Sample, merge_samples
 from streams.windows.sums import STATS, Folded, Sums
@@ -37,6 +38,8 @@ class Window:
         Counts of categorical features, and of counters.
     samples
         Scope → its row samples, one for each pane.
+    ids
+        The event ids of lowest hash of each whole.
     layouts
         Scope → the baseline by whose edges ingest has binned its panes, or ``MIXED``; none: all are LogHistograms.
     """
@@ -50,6 +53,7 @@ class Window:
         self.texts = Tallies(categories)
         self.counters = Tallies(categories)
         self.samples: dict[int, list[Sample]] = {}
+        self.ids = IdSums(WINDOW_IDS)
         self.layouts: dict[int, str] = {}
         self._sums: Sums | RollupSums = RollupSums()
 
@@ -106,6 +110,8 @@ class PaneWindow(Window):
                 tallies.add_all(series, zip(counted.values, counted.counts, strict=True))
         if pane.sample.names and not pane.scope.segment:
             self.samples.setdefault(scope, []).append(_sample(pane))
+        if pane.ids.events:
+            self.ids.merge(_ids(scope, pane.ids))
 
 
 class Rollup(Window):
@@ -125,6 +131,7 @@ class Rollup(Window):
             self._lay_out(scope, layout)
         self.texts.merge(other.texts)
         self.counters.merge(other.counters)
+        self.ids.merge(other.ids.fold())
         self._sums.merge(other.fold())
 
     def take_samples(self, other: Window) -> None:
@@ -161,6 +168,7 @@ class Rollup(Window):
             "texts": self.texts.to_parts(),
             "counters": self.counters.to_parts(),
             "sums": self._sums.to_parts(),
+            "ids": self.ids.to_parts(),
             "samples": {scope: [_sample_to_parts(s) for s in samples] for scope, samples in self.samples.items()},
         }
 
@@ -173,6 +181,7 @@ class Rollup(Window):
         window.texts = Tallies.from_parts(parts["texts"], categories)
         window.counters = Tallies.from_parts(parts["counters"], categories)
         window._sums = RollupSums.from_parts(parts["sums"])
+        window.ids = IdSums.from_parts(parts.get("ids"), WINDOW_IDS)
         window.samples = {
             scope: [_sample_from_parts(s) for s in samples] for scope, samples in parts["samples"].items()
         }
@@ -184,6 +193,14 @@ def _sample(pane: Pane) -> Sample:
     values = np.frombuffer(part.values, "<f4").reshape(-1, len(part.names))
     hashes = np.frombuffer(part.hashes, "<u8")
     return Sample(part.names, hashes, np.frombuffer(part.ts_ms, "<i8"), part.event_ids, values)
+
+
+def _ids(scope: int, part: IdPart) -> SampledIds:
+    hashes = np.frombuffer(part.hashes, "<u8")
+    return SampledIds(
+        np.array([scope]), np.array([part.events]), np.array([part.limit], np.uint64), np.array([0, len(hashes)]),
+        hashes, np.frombuffer(part.counts, "<u4").astype(np.int64),
+    )  # fmt: skip
 
 
 def _sample_to_parts(sample: Sample) -> list[Any]:
