@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from detectors import moments
 from detectors.histograms import binned, log
 from schemas.baselines import Baseline, CategoryBaseline, NumericBaseline, encode
+from schemas.labels import LABEL
 from schemas.scopes import OTHER, Scope
 
 Floats = NDArray[np.float64]
@@ -25,8 +26,8 @@ QUANTILES: Final = np.array([0.5, 0.95, 0.99])
 
 
 def is_binned(name: str) -> bool:
-    """Whether a quantity is kept in quantile bins (features and scores) or as a LogHistogram (the rest)."""
-    return name == "score" or name.startswith("features.")
+    """Whether a quantity is kept in quantile bins (features, scores, labels) or as a LogHistogram (the rest)."""
+    return name in {"score", LABEL} or name.startswith("features.")
 
 
 def build(  # noqa: PLR0913 - the parts of a baseline, each named at the call

@@ -48,6 +48,8 @@ STATISTICAL: Final = frozenset(
         Kind.LATENCY,
         Kind.SLOW_HOST,
         Kind.OUTLIERS,
+        Kind.CONCEPT_DRIFT,
+        Kind.LABEL_DELAY,
         Kind.SCHEMA,
         Kind.FRESHNESS,
         Kind.DUPLICATES,

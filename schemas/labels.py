@@ -17,6 +17,10 @@ class Label(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     label: Annotated[float | str | bool, Meta(description="1 or 0, true or false, a class, or a number.")]
 
 
+LABEL: Final = "label"
+"""The quantity that labels are counted as: a number, of which the mean is the positive rate where it is 0 or 1; or a
+category, where labels are classes."""
+
 _decoder: Final = msgspec.json.Decoder(Label)
 
 

@@ -19,6 +19,7 @@ class Family(StrEnum):
     PREDICTION = "prediction"
     FEATURE = "feature"
     GPU = "gpu"
+    LABEL = "label"
 
 
 class Scope(msgspec.Struct, frozen=True, array_like=True, order=True, cache_hash=True):
@@ -31,7 +32,7 @@ class Scope(msgspec.Struct, frozen=True, array_like=True, order=True, cache_hash
     model
         The model's name; the feature set's for ``FEATURE``; the host's for ``GPU``.
     model_version
-        The model's version, ``""`` when unknown; the GPU's uuid for ``GPU``.
+        The model's version, ``""`` when unknown; the GPU's uuid for ``GPU``; ``""`` for ``LABEL``.
     segment
         ``"name=value"``, or ``""`` for the whole.
     """

@@ -32,6 +32,7 @@ SOURCES: Final[Mapping[TopicName, Family]] = {
     TopicName.PREDICTIONS: Family.PREDICTION,
     TopicName.FEATURES: Family.FEATURE,
     TopicName.GPU_TELEMETRY: Family.GPU,
+    TopicName.LABELS: Family.LABEL,
 }
 """Source topic → the family of its events."""
 

@@ -81,8 +81,8 @@ def rehearse(
     settings
         Those of the installation. ``topics.partitions`` is what source topics and ``panes`` have; one is quickest.
     steps
-        Batches of source topics, prefix included, in the order in which they arrive. Topics that no stage reads
-        (labels) are passed over.
+        Batches of source topics, prefix included, in the order in which they arrive. Topics that ingest does not read
+        are passed over.
     baselines
         (key, value) of the ``baselines`` topic before any traffic.
     idle_closes

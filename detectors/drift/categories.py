@@ -20,9 +20,10 @@ from detectors import scoring, special
 from detectors.parameters import check_bounds
 from detectors.protocol import CategoryColumns, Floats, Ints, Scores, WindowBatch
 from detectors.stateless import Stateless
+from schemas.labels import LABEL
 from schemas.scopes import OTHER
 
-WATCHED_COUNTERS: Final = frozenset({"decision"})
+WATCHED_COUNTERS: Final = frozenset({"decision", LABEL})
 """Counters whose shares are compared as a feature's are; the others have detectors of their own."""
 _NAMED_FOR: Final = 5
 

@@ -35,6 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import scoring
+from detectors.drift.betting import QUIET, STARTED, carried
 from detectors.drift.compared import Compared
 from detectors.drift.dispersion import DesignEffect
 from detectors.drift.reference import fingerprint
@@ -48,12 +49,6 @@ _LABELS: Final = ("higher", "lower", "wider", "narrower")
 _BETS: Final = len(_LABELS) * len(_STAKES)
 _WINDOWS: Final = 3
 """Windows that it takes at least."""
-_NOTHING: Final = -300.0
-"""The logarithm of a capital that is lost."""
-_STARTED: Final = 1.0
-"""The logarithm of the capital above which a run of luck counts as one: less comes and goes by itself."""
-_QUIET: Final = 20.0
-"""A score whose capital is next to nothing is said to need this many times its size."""
 _BLANK: Final[dict[str, NDArray[Any]]] = {
     "capital": np.full(_BETS, -np.inf, np.float32),
     "place": np.zeros((), np.float32),
@@ -222,12 +217,9 @@ class RankMartingale:
     def _bet(self, series: Ints, paid: Floats) -> Floats:
         """The logarithm of each series' mean capital float64[n], after the window has paid float64[4, stakes, n]."""
         capital = self._state["capital"]
-        held = np.logaddexp(capital[series].astype(np.float64), 0) + paid.reshape(_BETS, -1).T
-        # Cut a little above what it takes, so that what was won in a long fault is lost again soon.
-        held = np.clip(held, _NOTHING, self._limit + float(np.log(_BETS)) + self._cap)
-        capital[series] = held
-        most = held.max(axis=1, initial=_NOTHING)
-        return np.asarray(most + np.log(np.exp(held - most[:, None]).mean(axis=1)), np.float64)
+        most = self._limit + float(np.log(_BETS)) + self._cap
+        capital[series], won = carried(capital[series].astype(np.float64), paid.reshape(_BETS, -1).T, most)
+        return won
 
     def _remember(self, series: Ints, mean: Floats, rows: Floats) -> Floats:
         """The effect in each direction of :data:`_LABELS`: float64[4, n], NaN where there is none."""
@@ -244,7 +236,7 @@ class RankMartingale:
     def _date(self, series: Ints, won: Floats, start_ms: int) -> None:
         since = self._state["since_s"]
         before = since[series]
-        since[series] = np.where(won <= _STARTED, 0, np.where(before == 0, start_ms // 1_000, before))
+        since[series] = np.where(won <= STARTED, 0, np.where(before == 0, start_ms // 1_000, before))
 
     def _scores(
         self, numeric: NumericColumns, places: Ints, won: Floats, score: Floats, error: Floats, worst: Ints
@@ -261,7 +253,7 @@ class RankMartingale:
         measured = scoring.Measured(
             score=scoring.spread(score, places, n),
             floor=scoring.spread(floor, places, n),
-            noise=scoring.spread(score * self._limit / np.maximum(won, self._limit / _QUIET), places, n),
+            noise=scoring.spread(score * self._limit / np.maximum(won, self._limit / QUIET), places, n),
             threshold=scoring.spread(floor, places, n),
             mean=numeric.mean,
             ref_mean=numeric.ref_mean,

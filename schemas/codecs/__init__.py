@@ -19,6 +19,7 @@ __all__ = [
     "Limits",
     "decode_features",
     "decode_gpu",
+    "decode_labels",
     "decode_predictions",
     "encode_arrow",
     "encode_json",
@@ -85,6 +86,25 @@ def decode_gpu(
     return decode(families.GPU, values, headers, timestamps_ms, limits)
 
 
+def decode_labels(
+    values: Values,
+    headers: Sequence[Headers | None] | None = None,
+    timestamps_ms: Times | None = None,
+    limits: Limits = _DEFAULTS,
+) -> Decoded:
+    """Columns of the messages of a ``labels`` topic; as :func:`decode_predictions`.
+
+    Examples
+    --------
+    >>> yes = b'{"event_id": "a", "ts_ms": 1767225600000, "model": "cards", "label": true}'
+    >>> cat = b'{"event_id": "b", "ts_ms": 1767225600000, "model": "cards", "label": "stolen"}'
+    >>> columns = decode_labels([yes, cat]).columns
+    >>> columns.numeric["label"], columns.counted["label"].values
+    (array([ 1., nan]), ('stolen',))
+    """
+    return decode(families.LABELS, values, headers, timestamps_ms, limits)
+
+
 class Decoder(Protocol):
     """The decoder of one family."""
 
@@ -100,6 +120,11 @@ class Decoder(Protocol):
 
 
 DECODERS: Final[Mapping[Family, Decoder]] = MappingProxyType(
-    {Family.PREDICTION: decode_predictions, Family.FEATURE: decode_features, Family.GPU: decode_gpu}
+    {
+        Family.PREDICTION: decode_predictions,
+        Family.FEATURE: decode_features,
+        Family.GPU: decode_gpu,
+        Family.LABEL: decode_labels,
+    }
 )
 """The decoder of each source family."""

@@ -150,10 +150,12 @@ def _fields(info: inspect.StructType, prefix: str) -> list[tuple[str, _Bounds]]:
 
 def _numeric(spec: FamilySpec, events: Frame, times: Ints, notes: Notes) -> dict[str, Floats]:
     numeric: dict[str, Floats] = {}
-    for name, path in spec.numeric.items():
+    for name, path in (*spec.numeric.items(), *spec.either.items()):
         column = events.get(path)
-        if column is None or column.null_count == len(column):
+        if column is None or column.null_count == len(column) or _is_either_text(spec, name, column):
             continue
+        if pa.types.is_boolean(column.type) and name in spec.either:
+            column = pc.cast(column, pa.uint8())
         values = arrow_columns.numbers(column, path)
         infinite = np.isinf(values)
         if infinite.any():
@@ -181,12 +183,21 @@ def _counted(spec: FamilySpec, events: Frame, limits: Limits, notes: Notes) -> d
         column = events.get(path)
         if column is not None and not pa.types.is_null(column.type):
             found[name] = counters.of_numbers(*_entries(column, path, limits, notes))
+    for name, path in spec.either.items():
+        column = events.get(path)
+        if column is not None and _is_either_text(spec, name, column):
+            codes, values = arrow_columns.coded(column, path)
+            found[name] = counters.of_texts(codes, values, None, limits, notes)
     for name, (path, names) in spec.bits.items():
         column = events.get(path)
         if column is not None:
             masks, _ = arrow_columns.whole(column, path)
             found[name] = counters.of_bits(np.arange(len(masks)), masks, names)
     return {name: column for name, column in found.items() if column is not None}
+
+
+def _is_either_text(spec: FamilySpec, name: str, column: pa.Array) -> bool:
+    return name in spec.either and arrow_columns.is_text(column.type)
 
 
 def _entries(column: pa.Array, path: str, limits: Limits, notes: Notes) -> tuple[Ints, Ints]:

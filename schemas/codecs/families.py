@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from schemas.columns import Floats, Ints
 from schemas.features import FeatureRead
 from schemas.gpu import CLOCKS_EVENT_REASONS, GpuSample
+from schemas.labels import LABEL, Label
 from schemas.predictions import Prediction
 from schemas.scopes import Family
 
@@ -48,6 +49,8 @@ class FamilySpec:
         Counter → field that holds a list of codes.
     bits
         Counter → field that holds a bit mask, and the bits' names.
+    either
+        Name → field that holds a number or a boolean, which is a quantity of that name, or a text, which is counted.
     values
         The field that holds the features, ``""`` for none.
     segment
@@ -75,6 +78,7 @@ class FamilySpec:
     fallbacks: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     numbers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     bits: Mapping[str, tuple[str, Mapping[int, str]]] = field(default_factory=lambda: MappingProxyType({}))
+    either: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     values: str = ""
     segment: str = ""
     model_segment: str = ""
@@ -112,6 +116,14 @@ def _identify_features(events: Sequence[Any]) -> Iterator[Identity]:
 
 def _identify_gpus(events: Sequence[Any]) -> Iterator[Identity]:
     return zip([e.host for e in events], [e.gpu_uuid for e in events], [e.model for e in events], strict=True)
+
+
+def _identify_labels(events: Sequence[Any]) -> Iterator[Identity]:
+    return zip([e.model for e in events], repeat(None), repeat(None), strict=False)
+
+
+def _pull_labels(events: Sequence[Any]) -> Lists:
+    return {"label": [e.label for e in events]}
 
 
 def _pull_gpu(events: Sequence[Any]) -> Lists:
@@ -195,4 +207,15 @@ GPU: Final = FamilySpec(
     derive=_gauges,
     pull=_pull_gpu,
     identify=_identify_gpus,
+)
+
+LABELS: Final = FamilySpec(
+    family=Family.LABEL,
+    strict=Label,
+    identity=("model",),
+    required=("event_id", "ts_ms", "model", "label"),
+    numeric={},
+    either={LABEL: "label"},
+    pull=_pull_labels,
+    identify=_identify_labels,
 )

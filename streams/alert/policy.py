@@ -171,3 +171,4 @@ def labels_of(scope: Scope, group: Group) -> dict[str, str]:
     }[scope.family]
     pairs = zip(names, (scope.model, scope.model_version), strict=True)
     return {"alertname": group.value, **{name: value for name, value in pairs if value}}
+        Family.LABEL: ("model", "model_version"),

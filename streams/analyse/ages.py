@@ -1,14 +1,22 @@
 """How long scopes have been known, and since when they are silent."""
 
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.scopes import Family
 from streams.analyse.window import Window
 
-IDLE_SCOPE_MS: Final = 24 * 3_600_000
-"""A scope that was silent for so long is forgotten."""
+_DAY_MS: Final = 24 * 3_600_000
+_IDLE_DAYS: Final = {Family.LABEL: 8}
+"""Labels may come in a file a week, and are missed only if somebody remembers that they came."""
+
+
+def idle_ms(family: Family) -> int:
+    """How long a scope of a family may be silent before it is forgotten."""
+    return _IDLE_DAYS.get(family, 1) * _DAY_MS
 
 
 class Ages:
@@ -34,9 +42,9 @@ class Ages:
         first = np.array([self._first[scope] for scope in scopes], np.int64)
         return np.maximum((start_ms - first) // size_ms, 0)
 
-    def take_silent(self, now_ms: int) -> list[int]:
-        """The scopes to forget; they are not known any more."""
-        silent = [scope for scope, last in self._last.items() if now_ms - last > IDLE_SCOPE_MS]
+    def take_silent(self, now_ms: int, scopes: AbstractSet[int], idle: int) -> list[int]:
+        """Those of ``scopes`` that were silent for ``idle`` ms and are to be forgotten; they are not known any more."""
+        silent = [scope for scope, last in self._last.items() if scope in scopes and now_ms - last > idle]
         for scope in silent:
             del self._last[scope]
             self._first.pop(scope, None)

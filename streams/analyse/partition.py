@@ -7,7 +7,7 @@ and says the same about what follows.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -21,13 +21,14 @@ from schemas.findings import Finding, Progress
 from schemas.panes import Pane, PaneMessage, Watermark
 from schemas.rows import RowBatch
 from schemas.scopes import Family, Scope
-from streams.analyse.ages import Ages
+from streams.analyse.ages import Ages, idle_ms
 from streams.analyse.baselining import Baselining
 from streams.analyse.batch import BatchBuilder
 from streams.analyse.closing import NEVER, Closing
 from streams.analyse.learner import LearnRules
 from streams.analyse.registry import Registry
 from streams.analyse.rows import RowWriter, late_part
+from streams.analyse.served import Served
 from streams.analyse.window import PaneWindow, Rollup, Window
 
 SIZES_MS: Final = (60_000, 300_000, 3_600_000)
@@ -133,6 +134,7 @@ class AnalysePartition:
         self.registry = Registry(rules.scopes)
         self._families: dict[Family, _FamilyState] = {}
         self._ages = Ages()
+        self._served = Served()
         self._wire()
 
     def _wire(self) -> None:
@@ -276,7 +278,7 @@ class AnalysePartition:
         yield from self._rows.window(window, self.offset)
         yield from self._step(window)
         if level == 0:
-            self._evict(window.end_ms)
+            self._evict(window)
         if level + 1 < len(self._sizes):
             yield from self._roll_up(state, window, level + 1)
 
@@ -289,12 +291,16 @@ class AnalysePartition:
             return
         age = self._ages.windows(scopes, window.start_ms, window.size_ms)
         batch = self._builder.build(window, scopes, age, roles)
+        self._served.see(batch)
+        if window.family is Family.LABEL:
+            batch = replace(batch, served=self._served.beside(batch.scopes.key))
         ids = [b.id if (b := self._baselining.references.baseline.get(n)) else "" for n in scopes]
         yield from self._bench.step(batch, self.offset, ids)
 
-    def _evict(self, now_ms: int) -> None:
-        """Forget scopes that were silent for a day."""
-        for scope in self._ages.take_silent(now_ms):
+    def _evict(self, window: Window) -> None:
+        """Forget scopes of a window's family that were silent for a day, or a week of labels."""
+        own = {number for number, scope in self.registry.known() if scope.family is window.family}
+        for scope in self._ages.take_silent(window.end_ms, own, idle_ms(window.family)):
             self._baselining.forget(scope)
             self._bench.forget(scope, self.registry.drop(scope))
             self._builder.reset_roles()
@@ -318,6 +324,7 @@ class AnalysePartition:
                 },
                 "baselines": self._baselining.to_parts(),
                 "ages": self._ages.to_parts(),
+                "served": self._served.to_parts(),
                 "bench": self._bench.to_parts(),
             }
         )
@@ -351,6 +358,7 @@ class AnalysePartition:
             closing = Closing.from_parts(state["closing"], rules.pane_ms)
             self._families[Family(name)] = _FamilyState(closing, rollups, state["empty_ms"])
         self._ages.load_parts(parts["ages"])
+        self._served.load_parts(parts.get("served", {}))
         self._bench.load_parts(parts["bench"])
         return self._baselining.load_parts(parts["baselines"], baselines)
 

@@ -305,7 +305,8 @@ class IngestStage:
         if ingest.late > part.late:
             self._metrics.late(self.name, batch.topic, ingest.late - part.late)
             part.late = ingest.late
-        if ingest.watermark_ms > NEVER:
+        # Labels say when they became known, which may be days before they are sent: nobody is behind for that.
+        if ingest.watermark_ms > NEVER and ingest.source.family is not Family.LABEL:
             delay_s = (self._clock.now_ms() - ingest.watermark_ms) / 1000
             self._metrics.watermark_delay(self.name, batch.topic, batch.partition, delay_s)
 
