@@ -61,8 +61,8 @@ class SamplePart(msgspec.Struct, frozen=True, array_like=True):
 class IdPart(msgspec.Struct, frozen=True, array_like=True):
     """The event ids of lowest hash: r ids, each with how often it came.
 
-    ``events`` is how many events had an id; ``hashes`` uint64[r] ascending, ``counts`` uint32[r]. Every id whose hash is
-    at or below ``limit`` is among them.
+    ``events`` is how many events had an id; ``hashes`` uint64[r] ascending, ``counts`` uint32[r]. Every id whose hash
+    is at or below ``limit`` is among them.
     """
 
     events: int = 0

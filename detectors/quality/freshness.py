@@ -37,7 +37,7 @@ class FreshnessLimit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class FreshnessParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``floor_ratio`` 2 says that twice as old is the least that matters, and ``min_rise_ms`` that a few seconds never do.
+    """``floor_ratio`` 2 says that twice as old is the least that matters, ``min_rise_ms`` that a few seconds never do.
 
     ``warmup`` windows are learned before anything is said: refreshes that come more often are known after it. The first
     of ``limits`` whose glob matches holds in place of all that: its p95 may not be over it.
@@ -98,9 +98,9 @@ class Freshness:
         series = numeric.series[places]
         state.reserve(series)
         age = np.maximum(numeric.quantiles[places, : len(_NAMES)], 0)
-        N = numeric.count[places].astype(np.float64)
-        seen = N >= params.min_rows
-        usable = enough(N, params.min_beyond)[:, : len(_NAMES)] & seen[:, None] & ~np.isnan(age)
+        count = numeric.count[places].astype(np.float64)
+        seen = count >= params.min_rows
+        usable = enough(count, params.min_beyond)[:, : len(_NAMES)] & seen[:, None] & ~np.isnan(age)
         of_baseline = np.nan_to_num(np.maximum(numeric.ref_quantiles[places, : len(_NAMES)], 0))
         usual = np.maximum(state["usual"][series], of_baseline)
         limit = self._limits(windows.scopes.key, numeric.scope[places])

@@ -56,9 +56,9 @@ class FrozenFeature(Stateless[FrozenParams]):
         numeric, params = windows.numeric, self.params
         places = np.flatnonzero(numeric.has_edges & (numeric.role == Role.FEATURE) & (numeric.count >= params.min_rows))
         ref = numeric.ref[places]
-        M = ref.sum(axis=1)
-        most = ref.max(axis=1, initial=0) / np.maximum(M, 1)
-        ready = (M >= params.min_rows) & (most <= params.most_ratio)
+        of_ref = ref.sum(axis=1)
+        most = ref.max(axis=1, initial=0) / np.maximum(of_ref, 1)
+        ready = (of_ref >= params.min_rows) & (most <= params.most_ratio)
         same = numeric.max[places] == numeric.min[places]
         of_one_cause = numeric.count[places] / params.design_effect
         surprise = -np.maximum(of_one_cause - 1, 0) * np.log(np.maximum(most, 1e-12))

@@ -62,14 +62,14 @@ class OutOfRange(Stateless[RangeParams]):
         numeric, params = windows.numeric, self.params
         places = np.flatnonzero(numeric.has_edges & (numeric.count >= params.min_rows))
         cur, ref, edges = numeric.cur[places], numeric.ref[places], numeric.edges[places]
-        N, M = cur.sum(axis=1), ref.sum(axis=1)
-        ready = (N >= params.min_rows) & (M >= params.min_rows)
+        values, ref_values = cur.sum(axis=1), ref.sum(axis=1)
+        ready = (values >= params.min_rows) & (ref_values >= params.min_rows)
         width = edges[:, -1] - edges[:, 0]
         beyond = np.maximum(numeric.max[places] - edges[:, -1], edges[:, 0] - numeric.min[places])
         outside = np.where(beyond >= params.far_ratio * width, cur[:, 0] + cur[:, -1], 0)
-        of_ref = np.maximum(M, 1).astype(np.float64)
+        of_ref = np.maximum(ref_values, 1).astype(np.float64)
         usual = (ref[:, 0] + ref[:, -1]) / of_ref
-        share = scoring.excess_ratio(outside, N, usual, of_ref, params.floor_ratio, self._z)
+        share = scoring.excess_ratio(outside, values, usual, of_ref, params.floor_ratio, self._z)
         noise = share.noise + np.log(2 / params.false_alarm_ratio) / of_ref
         measured = scoring.Measured(
             score=share.score,
@@ -81,4 +81,6 @@ class OutOfRange(Stateless[RangeParams]):
             threshold=usual + np.maximum(params.floor_ratio, noise),
             label=["over" if high >= low else "under" for low, high in cur[:, [0, -1]].tolist()],
         )
-        return scoring.scores(self.kind, "out-of-range ratio", scoring.numeric_subject(numeric, places), ready, measured)
+        return scoring.scores(
+            self.kind, "out-of-range ratio", scoring.numeric_subject(numeric, places), ready, measured
+        )

@@ -11,13 +11,11 @@ from detectors.parameters import check_bounds
 from detectors.protocol import Bools, Floats, Ints, Role, Scores, WindowBatch
 from detectors.stateless import Stateless
 
-UNIT = "changed ratio"
-
 
 class SchemaParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``floor_ratio`` is the rise of the share of values of the other type below which nobody cares.
 
-    A field that no event has is gone where at least ``usual_ratio`` of the events had it; one that fewer had is optional.
+    A field that no event has is gone where at least ``usual_ratio`` of the events had it; what fewer had is optional.
     """
 
     window_s: int = 60
@@ -50,8 +48,8 @@ class NewFieldParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class Fields:
     """The k fields of a window and of its baselines, numbers and texts of one name together.
 
-    ``series``, ``scope``, ``rows``, ``numbers``, ``texts`` int64[k] are of the window; ``ref_rows``, ``ref_numbers`` and
-    ``ref_texts`` of the scope's baseline, 0 without one. ``quantity`` are their names, ``feature`` bool[k] tells
+    ``series``, ``scope``, ``rows``, ``numbers``, ``texts`` int64[k] are of the window; ``ref_rows``, ``ref_numbers``
+    and ``ref_texts`` of the scope's baseline, 0 without one. ``quantity`` are their names, ``feature`` bool[k] tells
     features from what every event has.
     """
 
@@ -157,12 +155,12 @@ class SchemaChange(Stateless[SchemaParams]):
             floor=floor,
             noise=noise,
             p_value=np.where(gone, np.power(1 - np.minimum(had, 1 - 1e-12), fields.rows), typed.p_value),
-            value=np.where(gone, 1.0, typed.value),
+            value=np.where(gone, 1.0, np.asarray(typed.value)),
             reference=reference,
             threshold=np.minimum(reference + np.maximum(floor, noise), 1.0),
             label=["gone" if is_gone else "type" for is_gone in gone.tolist()],
         )
-        return scoring.scores(self.kind, UNIT, fields.subject, ready, measured)
+        return scoring.scores(self.kind, "changed ratio", fields.subject, ready, measured)
 
     def _type(self, fields: Fields, values: Ints, ref_values: Ints) -> scoring.Measured:
         """The share of values of the type of which there are more than in the baseline."""
@@ -203,4 +201,4 @@ class NewField(Stateless[NewFieldParams]):
         measured = scoring.excess_ratio(
             present, fields.rows, np.zeros(len(present)), np.maximum(fields.ref_rows, 1), params.floor_ratio, self._z
         )
-        return scoring.scores(self.kind, UNIT, fields.subject, ready & (present > 0), measured)
+        return scoring.scores(self.kind, "new ratio", fields.subject, ready & (present > 0), measured)

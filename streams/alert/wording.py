@@ -34,6 +34,10 @@ _PERCENT: Final = {
     "ratio": "",
     "null ratio": "null",
     "error ratio": "errors",
+    "changed ratio": "gone or of another type",
+    "new ratio": "new",
+    "out-of-range ratio": "out of range",
+    "repeated ids ratio": "repeated",
     "share of events": "of events",
     "of rows": "of rows",
     "positive": "positive",
@@ -41,7 +45,7 @@ _PERCENT: Final = {
     "of samples": "of samples",
     "of memory": "of memory",
 }
-_NAMED: Final = frozenset({"PSI", "JS distance", "KS distance", "mean"})
+_NAMED: Final = frozenset({"PSI", "JS distance", "KS distance", "mean", "span"})
 
 
 def name_of(scope: Scope) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.codecs.hashes import Hashes
 from schemas.columns import Codes, EventColumns, FeatureBlock
 from schemas.panes import CategoryPart, IdPart, NumericPart, Pane, SamplePart
 from schemas.scopes import Family
@@ -22,7 +23,7 @@ from streams.ingest.pending import Rows, Texts, coded, joined
 from streams.ingest.scoping import PaneLimits, ScopeCounts, Scoping
 from streams.windows import cells as cell
 from streams.windows.identities import IdSums, SampledIds
-from streams.windows.samples import Hashes, Sample, SampleBuffer
+from streams.windows.samples import Sample, SampleBuffer
 from streams.windows.sums import STATS, Folded, Sums
 from streams.windows.tallies import Tallies
 
@@ -93,7 +94,7 @@ class OpenPane:
     def add(self, columns: EventColumns, mask: Bools, hashes: Hashes, ids: Hashes | None = None) -> None:
         """Count the events for which ``mask`` bool[n] holds.
 
-        ``hashes`` uint64[n] choose the sample, ``ids`` uint64[n] are those of the event ids, where somebody asks for them.
+        ``hashes`` uint64[n] choose the sample; ``ids`` uint64[n] are those of the event ids, where they are asked for.
         """
         if self._scoping.crowded:
             self._sum_up()

@@ -1,8 +1,8 @@
 """Samples of event ids: how many come more than once, with an error that is known, in a few hundred bytes.
 
-Of all ids those of lowest hash are kept, each with how often it came ("bottom-k" over distinct values). Whether an id is
-in the sample depends on the id alone: so an event that comes again, in another pane or from another partition, meets
-itself there. The share of repeated ids in a sample of d ids is that of all ids, with a standard error of
+Of all ids those of lowest hash are kept, each with how often it came ("bottom-k" over distinct values). Whether an id
+is in the sample depends on the id alone: so an event that comes again, in another pane or from another partition,
+meets itself there. The share of repeated ids in a sample of d ids is that of all ids, with a standard error of
 √(q (1 - q) / d), and exactly nothing where no id repeats.
 
 What is kept follows from the ids alone, not from their order, nor from when sums are folded: below a *limit* every id
@@ -43,8 +43,8 @@ class SampledIds:
     """The samples of s scopes, by ascending scope.
 
     ``scope``, ``events`` int64[s]: who, and how many events with an id; ``limit`` uint64[s]: every id whose hash is at
-    or below it is known. The ids of scope i, by ascending hash, stand at ``offsets[i]``…``offsets[i + 1]`` of ``hashes``
-    uint64[h] and ``counts`` int64[h], how often each came.
+    or below it is known. The ids of scope i, by ascending hash, stand at ``offsets[i]``…``offsets[i + 1]`` of
+    ``hashes`` uint64[h] and ``counts`` int64[h], how often each came.
     """
 
     scope: Ints
@@ -171,10 +171,7 @@ class IdSums:
         """Leave the lowest ids of each scope, by scope and hash."""
         if not self._waiting or not self._chunks:
             return
-        scope, hashes, counts = (
-            np.concatenate([chunk[part] for chunk in self._chunks])
-            for part in range(3)
-        )
+        scope, hashes, counts = (np.concatenate([chunk[part] for chunk in self._chunks]) for part in range(3))
         below = hashes <= self._limit[scope]
         scope, hashes, counts = scope[below], hashes[below], counts[below]
         order = np.argsort(hashes)

@@ -109,7 +109,7 @@ class TestMigrations:
 
     def test_a_failing_file_is_named_and_not_recorded(self, db: Database) -> None:
         broken = replace(migrations()[0], version=len(migrations()) + 1, name="broken", sql="SELECT 1; SELECT nope;")
-        with pytest.raises(HalcyonError, match=r"statement 2 of 0004_broken\.sql"):
+        with pytest.raises(HalcyonError, match=rf"statement 2 of {broken.file}"):
             Migrator(db.client, db.settings.database, [*migrations(), broken]).apply()
         assert Migrator(db.client, db.settings.database, [*migrations(), broken]).plan() == [broken]
 
@@ -117,6 +117,67 @@ class TestMigrations:
         for table, columns in TABLES.items():
             described = db.rows(f"DESCRIBE TABLE {physical_table(table)}")
             assert [row["name"] for row in described][:-1] == list(columns)
+
+
+def ids(events: int, sampled: int, repeated: int, more: int, **changes: Any) -> dict[str, Any]:
+    """A row of ``ids``: ``more`` events than ids in the sample."""
+    row = {
+        **SCOPE, "window_s": 60, "start_ms": HOUR_MS, "part": CLOSED, "version": 1, "rows": events + 1,
+        "events": events, "sampled": sampled, "repeated": repeated, "sampled_events": sampled + more,
+    }  # fmt: skip
+    return row | changes
+
+
+class TestCompleteness:
+    def test_what_is_wholly_null_has_a_window_that_says_so(self, db: Database) -> None:
+        nothing = np.full(40, np.nan)
+        db.insert("numerics", [numeric(nothing, HOUR_MS)])
+        (row,) = db.rows("SELECT * FROM windows")
+        assert (row["rows"], row["count"], row["nulls"], row["null_ratio"]) == (40, 0, 40, 1.0)
+        assert row["mean"] is row["min"] is row["max"] is row["p50"] is None
+
+    @pytest.mark.parametrize("null", [CLOSED, 3])
+    def test_a_part_without_a_value_changes_nulls_and_nothing_else(self, db: Database, null: int) -> None:
+        values = np.random.default_rng(3).lognormal(2, 0.5, 500)
+        edges = np.linspace(0, 30, 33)
+        base = baseline(edges, np.ones(34, np.int64), quantity="latency_ms")
+        cells, counts = np.unique(np.searchsorted(edges, values, side="right"), return_counts=True)
+        binned = {"layout": "b1", "bins": cells.tolist(), "counts": counts.tolist()}
+        full = 0 if null == CLOSED else CLOSED
+        db.insert("baselines", [base])
+        db.insert("numerics", [numeric(values, HOUR_MS, part=full, **binned)])
+        (alone,) = db.rows("SELECT * FROM windows")
+        db.insert("numerics", [numeric(np.full(60, np.nan), HOUR_MS, part=null)])
+        (both,) = db.rows("SELECT * FROM windows")
+        assert (both["rows"], both["nulls"]) == (560, 60)
+        same = ("count", "mean", "min", "max", "p50", "p95", "p99", "layout", "bins", "counts")
+        assert {name: both[name] for name in same} == {name: alone[name] for name in same}
+        assert both["p95"] is not None
+
+    def test_numbers_and_texts_of_a_field_stand_beside_each_other(self, db: Database) -> None:
+        values = np.array([1.0, 2.0, np.nan, np.nan, np.nan, np.nan])
+        text = {
+            **SCOPE, "quantity": "features.items", "counter": False, "window_s": 10, "start_ms": HOUR_MS,
+            "part": CLOSED, "version": 1, "rows": 6, "values": ["3", "4"], "counts": [2, 1],
+        }  # fmt: skip
+        db.insert("numerics", [numeric(values, HOUR_MS, quantity="features.items")])
+        absent = {"quantity": "features.kind", "values": [], "counts": []}
+        db.insert("categories", [text, text | absent, text | {"quantity": "status", "counter": True}])
+        kind, items = db.rows("SELECT * FROM completeness ORDER BY quantity DESC")
+        assert [items[name] for name in ("rows", "numbers", "texts", "nulls")] == [6, 2, 3, 1]
+        assert items["text_ratio"] == pytest.approx(0.6)
+        assert [kind[name] for name in ("rows", "numbers", "texts", "nulls", "null_ratio")] == [6, 0, 0, 6, 1.0]
+        assert kind["text_ratio"] is None
+
+    def test_repeats_are_estimated_from_the_sample(self, db: Database) -> None:
+        db.insert("ids", [ids(1_000, 200, 50, 100), ids(20, 20, 0, 0, part=7), ids(9, 0, 0, 0, model="none")])
+        none, own = db.rows("SELECT * FROM duplicates ORDER BY model DESC")
+        assert (own["rows"], own["events"]) == (1_022, 1_020)
+        assert own["repeated_ratio"] == pytest.approx(50 / 220)
+        assert own["repeated_ratio_error"] == pytest.approx(np.sqrt(50 / 220 * 170 / 220 / 220))
+        assert own["duplicate_ratio"] == pytest.approx(1 - 220 / 320)
+        assert own["duplicates"] == pytest.approx(1_020 * (1 - 220 / 320))
+        assert none["duplicate_ratio"] is none["repeated_ratio"] is none["duplicates"] is None
 
 
 class TestWindows:

@@ -99,9 +99,9 @@ def test_parts_make_the_same_sample_in_any_order_and_however_often_one_looks(see
     scope, ids = traffic(seed)
     parts = []
     for first in range(0, len(ids), 250):
-        part = IdSums(20)
-        part.add(scope[first : first + 250], ids[first : first + 250])
-        parts.append(part.fold())
+        pane = IdSums(20)
+        pane.add(scope[first : first + 250], ids[first : first + 250])
+        parts.append(pane.fold())
     made = []
     for order, looks in ((parts, False), (parts[::-1], True), (parts[1::2] + parts[::2], False)):
         sums = IdSums(30)
