@@ -27,8 +27,13 @@ from detectors.latency.threshold import LatencyLimitParams, LatencyOverLimit
 from detectors.parameters import ParameterError
 from detectors.protocol import Bools, Detector, Scores
 from detectors.quality.bad_input import BadInput, BadInputParams
+from detectors.quality.duplicates import DuplicateParams, Duplicates
 from detectors.quality.errors import ErrorParams, ErrorRatio
+from detectors.quality.freshness import Freshness, FreshnessParams
+from detectors.quality.frozen import FrozenFeature, FrozenParams
 from detectors.quality.nulls import NullParams, NullRatio
+from detectors.quality.range import OutOfRange, RangeParams
+from detectors.quality.shape import NewField, NewFieldParams, SchemaChange, SchemaParams
 from detectors.quality.volume import VolumeChange, VolumeParams
 from detectors.slo.burn import SloBurn, SloParams
 from detectors.slo.objectives import PAGES
@@ -110,6 +115,12 @@ REGISTRY: Final[dict[str, Spec]] = {
         Rule(page_when=_no_events, page_strength_ratio=0.6, urgent_when=_no_events),
     ),
     "errors": Spec(ErrorRatio, ErrorParams, Kind.ERRORS, Rule(page_when=_always, page_strength_ratio=0.7)),
+    "schema": Spec(SchemaChange, SchemaParams, Kind.SCHEMA, Rule()),
+    "new_field": Spec(NewField, NewFieldParams, Kind.SCHEMA, Rule(severity=Severity.INFO)),
+    "range": Spec(OutOfRange, RangeParams, Kind.DRIFT, Rule()),
+    "duplicates": Spec(Duplicates, DuplicateParams, Kind.DUPLICATES, Rule()),
+    "freshness": Spec(Freshness, FreshnessParams, Kind.FRESHNESS, Rule()),
+    "frozen": Spec(FrozenFeature, FrozenParams, Kind.FRESHNESS, Rule()),
     "bad_input": Spec(BadInput, BadInputParams, Kind.BAD_INPUT, _AT_ONCE),
     "latency": Spec(LatencyQuantiles, LatencyParams, Kind.LATENCY, Rule(page_when=_tail, page_strength_ratio=0.8)),
     "latency_limit": Spec(

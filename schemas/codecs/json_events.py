@@ -11,6 +11,7 @@ import numpy as np
 from schemas.codecs import counters
 from schemas.codecs.blocks import feature_blocks, uniform_block
 from schemas.codecs.families import FamilySpec, Identity
+from schemas.codecs.hashes import Hashes, of_texts
 from schemas.codecs.headers import Hints
 from schemas.codecs.keys import Cuts, canonical, event_key
 from schemas.codecs.limits import Limits
@@ -250,3 +251,7 @@ class EventIds(Sequence[str]):
         if isinstance(at, slice):
             return EventIds(self.events[at], self.max_chars)
         return (self.events[at].event_id or "")[: self.max_chars]
+
+    def hashes(self) -> Hashes:
+        """uint64[n]: the hash of each id."""
+        return of_texts([event.event_id or "" for event in self.events])

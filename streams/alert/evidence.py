@@ -52,11 +52,30 @@ _MODES: Final = (
     "FROM windows ARRAY JOIN bins AS bin, counts AS n WHERE {scope} AND {quantity} AND {at} "
     "GROUP BY about_ms ORDER BY about_ms"
 )
+_SHAPE: Final = (
+    "SELECT start, rows, numbers, texts, nulls, null_ratio, text_ratio FROM completeness "
+    "WHERE {scope} AND {quantity} AND {at}"
+)
+_RANGE: Final = (
+    "SELECT start, count, min, max, arraySum((bin, n) -> if(bin IN (0, 33), n, 0), bins, counts) / count AS out_ratio "
+    "FROM windows WHERE {scope} AND {quantity} AND {at}"
+)
+_FROZEN: Final = "SELECT start, count, min, max, max - min AS span FROM windows WHERE {scope} AND {quantity} AND {at}"
+_DUPLICATES: Final = (
+    "SELECT start, events, sampled, repeated, repeated_ratio, repeated_ratio_error, duplicate_ratio, duplicates "
+    "FROM duplicates WHERE {scope} AND {at}"
+)
 _HOSTS: Final = (
     "SELECT segment, count, p50, p95, p99, median(p50) OVER () AS usual_p50, median(p95) OVER () AS usual_p95, "
     "median(p99) OVER () AS usual_p99 FROM windows WHERE {peers} AND {quantity} AND {at} ORDER BY p95 DESC"
 )
-_BY_DETECTOR: Final = {"latency_tail": _TAIL, "latency_modes": _MODES, "latency_hosts": _HOSTS}
+_BY_DETECTOR: Final = {
+    "latency_tail": _TAIL,
+    "latency_modes": _MODES,
+    "latency_hosts": _HOSTS,
+    "range": _RANGE,
+    "frozen": _FROZEN,
+}
 """Detectors whose number is not the one that is looked at for findings of their kind."""
 
 _TEMPLATES: Final[dict[Kind, str]] = {
@@ -66,6 +85,8 @@ _TEMPLATES: Final[dict[Kind, str]] = {
     Kind.OUTLIERS: _SCORES,
     Kind.NULLS: _NULLS,
     Kind.VOLUME: _VOLUME,
+    Kind.SCHEMA: _SHAPE,
+    Kind.DUPLICATES: _DUPLICATES,
     Kind.ERRORS: _ERRORS,
     Kind.BAD_INPUT: _COUNTER,
     Kind.GPU_XID: _COUNTER,

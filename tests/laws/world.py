@@ -12,6 +12,7 @@ from detectors.histograms import binned, log
 from detectors.protocol import (
     LATENCIES,
     CategoryColumns,
+    IdColumns,
     LatencyColumns,
     LogCells,
     NumericColumns,
@@ -38,6 +39,7 @@ class Seen:
     categories: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     counters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     errors: int = 0
+    ids: tuple[int, int] = (0, 0)
     sample: tuple[tuple[str, ...], Floats] | None = None
     age: int = 1_000
 
@@ -64,6 +66,7 @@ class World:
             categories=self._categories(scopes, seen),
             samples=self._samples(scopes, seen),
             latencies=self._latencies(scopes, seen, numeric),
+            ids=self._ids(scopes, seen),
         )
 
     def _scopes(self, scopes: Sequence[Scope], seen: Mapping[Scope, Seen], size_ms: int) -> ScopeColumns:
@@ -81,6 +84,14 @@ class World:
             | {f"slo.{name}": np.array([self._slo_id(s, name) for s in scopes], np.int64) for name in self.slos},
             key=scopes,
         )
+
+    def _ids(self, scopes: Sequence[Scope], seen: Mapping[Scope, Seen]) -> IdColumns:
+        place = np.array([i for i, scope in enumerate(scopes) if seen[scope].rows and seen[scope].ids[0]], np.int64)
+        who = [scopes[i] for i in place.tolist()]
+        sampled, repeated = (np.array([seen[scope].ids[part] for scope in who], np.int64) for part in (0, 1))
+        series = np.array([self.id(scope, "event_id") for scope in who], np.int64)
+        events = np.array([seen[scope].rows for scope in who], np.int64)
+        return IdColumns(place, series, events, sampled, repeated, sampled + repeated)
 
     def _slo_id(self, scope: Scope, name: str) -> int:
         return self.id(scope, f"slo.{name}") if scope.family is Family.PREDICTION else -1
