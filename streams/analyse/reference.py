@@ -99,4 +99,3 @@ class References:
         """The categorical series that the baselines of the scopes with events have, and ``present`` has not."""
         known = (series for scope, count in rows.items() if count for series in self._texts.get(scope, ()))
         return [series for series in known if not present.get(series)]
-

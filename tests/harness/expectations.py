@@ -6,7 +6,7 @@ from typing import Final
 from schemas.alerts import Alert, Status
 from streams.alert.policy import Group
 from tests.harness.installation import Installation
-from tests.harness.oracle import Edges, Oracle, check_categories, check_numerics, check_volumes, wait_shown
+from tests.harness.oracle import Edges, Oracle, check_categories, check_ids, check_numerics, check_volumes, wait_shown
 from tests.harness.waiting import wait_for
 
 SHOWN_S: Final = 240.0
@@ -21,6 +21,7 @@ def check_everything(
     """
     wait_shown(installation, oracle, timeout_s)
     check_volumes(installation, oracle)
+    check_ids(installation, oracle)
     check_categories(installation, oracle)
     check_numerics(installation, oracle, edges=edges)
 

@@ -127,8 +127,6 @@ class Oracle:
                     kept = own[self._closed(self.traffic.ts_ms[own], size_s)]
                     if not len(kept):
                         continue
-                    if not len(kept):
-                        continue
                     window = self.traffic.ts_ms[kept] // (size_s * 1000)
                     group = level.code[kept] * _PLACES + window
                     order = np.argsort(_ranks(group), kind="stable")
@@ -175,12 +173,13 @@ def log_bins(values: Floats) -> tuple[list[int], list[int]]:
 def wait_shown(installation: Installation, oracle: Oracle, timeout_s: float) -> None:
     """Wait until every table holds as many events as it should, at every length; which they are is still to check.
 
-    Tables are written each by itself, in any order: all three are asked.
+    Tables are written each by itself, in any order: all are asked.
     """
     tables = ("sum(rows) + sum(late) FROM volume WHERE", "sum(count) FROM windows WHERE quantity = 'latency_ms' AND",
-              "sum(count) FROM categories WHERE quantity = 'status' AND")  # fmt: skip
+              "sum(count) FROM categories WHERE quantity = 'status' AND",
+              "sum(events) FROM duplicates WHERE")  # fmt: skip
     events, on_time = oracle.totals()
-    wanted, where = [events, on_time, on_time], ours(oracle.sizes_s)
+    wanted, where = [events, on_time, on_time, on_time], ours(oracle.sizes_s)
 
     def totals() -> list[dict[int, int]]:
         installation.check_alive()
@@ -198,6 +197,18 @@ def check_volumes(installation: Installation, oracle: Oracle) -> None:
     """Events and late events of every window of every scope: none missing, none too many."""
     rows = installation.query(f"SELECT {_SCOPE}, {_START}, rows, late FROM volume WHERE {ours(oracle.sizes_s)}")
     _check_same(oracle.volumes(), {(*row[:5],): (row[5], row[6]) for row in rows})
+
+
+def check_ids(installation: Installation, oracle: Oracle) -> None:
+    """Every event on time of a whole has an id and is counted as such, and the sample of ids is one of them."""
+    wanted = {key: rows for key, (rows, _) in oracle.volumes().items() if rows and not key[2]}
+    columns = "rows, events, sampled, repeated, sampled_events"
+    answer = installation.query(f"SELECT {_SCOPE}, {_START}, {columns} FROM duplicates WHERE {ours(oracle.sizes_s)}")
+    _check_same(wanted, {(*row[:5],): row[6] for row in answer})
+    for *key, rows, events, sampled, repeated, together in answer:
+        assert rows == events, key
+        assert 0 < sampled <= together <= events, key
+        assert repeated <= together - sampled, key
 
 
 def check_categories(installation: Installation, oracle: Oracle) -> None:
@@ -226,7 +237,7 @@ def check_numerics(installation: Installation, oracle: Oracle, *, edges: Edges |
         f"SELECT {_SCOPE}, {_START}, quantity, {columns} FROM windows WHERE {ours(oracle.sizes_s)}"
     )
     found = {((*row[:5],), row[5]): row[6:] for row in answer}
-    volumes, seen = oracle.volumes(), 0
+    volumes, seen = oracle.volumes(), set[tuple[Key, str]]()
     for key, quantity, values in oracle.numerics():
         row = dict(zip(columns.split(", "), found[key, quantity], strict=True))
         where = f"{key} {quantity}"
@@ -240,9 +251,26 @@ def check_numerics(installation: Installation, oracle: Oracle, *, edges: Edges |
             assert sum(row["counts"]) == len(values), f"{where}: layout {row['layout']}"
         else:
             _check_log(row, values, where)
-        seen += 1
-    assert seen == len(found), f"{len(found) - seen} windows are shown that no event is in"
-    return seen
+        seen.add((key, quantity))
+    _check_absent({which: row for which, row in found.items() if which not in seen}, volumes)
+    _check_expected(set(found), volumes, edges or {})
+    return len(seen)
+
+
+def _check_absent(rest: Mapping[tuple[Key, str], Sequence[Any]], volumes: Mapping[Key, tuple[int, int]]) -> None:
+    """What no event has a value for is shown as null in all of them, or not at all."""
+    for (key, quantity), row in rest.items():
+        rows, count, nulls = row[:3]
+        assert (rows, count, nulls) == (volumes[key][0], 0, volumes[key][0]), f"{key} {quantity}: no event has it"
+        assert rows > 0, f"{key} {quantity}: a window without an event"
+
+
+def _check_expected(shown: set[tuple[Key, str]], volumes: Mapping[Key, tuple[int, int]], edges: Edges) -> None:
+    """Every quantity of a whole's baseline is shown in every window in which it has events."""
+    for key, (rows, _) in volumes.items():
+        if rows and not key[2]:
+            missing = [quantity for quantity in edges.get(key[:2], {}) if (key, quantity) not in shown]
+            assert not missing, f"{key}: nothing is said of {missing}"
 
 
 def _check_moments(row: dict[str, Any], values: Floats, where: str) -> None:

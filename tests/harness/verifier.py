@@ -40,7 +40,7 @@ _KEYS: Final = (
     "family", "model", "model_version", "segment", "quantity", "counter", "detector", "window_s", "start_ms", "part",
 )  # fmt: skip
 ALL_SIZES_S: Final = (*SIZES_S, 3_600)
-_WINDOWED: Final = ("volumes", "numerics", "categories", "scores")
+_WINDOWED: Final = ("volumes", "ids", "numerics", "categories", "scores")
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def _counts(pane: Pane) -> tuple[Any, ...]:
     counts = dict(zip(pane.numeric.names, stats[:, 0].tolist(), strict=True))
     named = (*pane.categories, *pane.counters)
     texts = {(part.name, value): n for part in named for value, n in zip(part.values, part.counts, strict=True)}
-    return (pane.rows, pane.late, tuple(sorted(counts.items())), tuple(sorted(texts.items())))
+    return (pane.rows, pane.late, tuple(sorted(counts.items())), tuple(sorted(texts.items())), pane.ids)
 
 
 def _check_one_value(what: str, said: Mapping[Any, set[Any]]) -> None:
