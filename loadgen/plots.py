@@ -72,11 +72,47 @@ def bars(groups: Mapping[str, Mapping[str, float]], *, y: str, size_inches: tupl
     return _svg(figure)
 
 
+def panels(
+    x: Floats,
+    series: Mapping[str, Floats],
+    *,
+    x_label: str,
+    spans: Sequence[Span] = (),
+    bounds: Mapping[str, float] | None = None,
+    size_inches: tuple[float, float] = (9.0, 1.7),
+) -> str:
+    """Series one beneath the other over the same axis, as SVG: name → y; ``bounds`` are dashed, ``size_inches`` of one.
+
+    Of more than 600 points the lowest and highest of neighbours are drawn: a single spike stays.
+    """
+    figure = _blank((size_inches[0], size_inches[1] * len(series)))
+    stacked = figure.subplots(len(series), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, colour, (name, y) in zip(stacked, _cycle(len(series)), series.items(), strict=True):
+        _plain(axes)
+        for span in spans:
+            axes.axvspan(span.first, span.last, color=GREY, alpha=0.22, linewidth=0)
+        axes.plot(*_extremes(x, y), color=colour, linewidth=0.9)
+        if bounds is not None and name in bounds:
+            axes.axhline(bounds[name], color=GREY, linewidth=1.0, linestyle=(0, (4, 3)))
+        axes.set_ylabel(name)
+    stacked[-1].set_xlabel(x_label)
+    return _svg(figure)
+
+
 def _figure(size_inches: tuple[float, float]) -> tuple["Figure", Any]:
+    figure = _blank(size_inches)
+    axes = figure.add_subplot()
+    _plain(axes)
+    return figure, axes
+
+
+def _blank(size_inches: tuple[float, float]) -> "Figure":
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size_inches, layout="constrained")
-    axes = figure.add_subplot()
+    return Figure(figsize=size_inches, layout="constrained")
+
+
+def _plain(axes: Any) -> None:  # noqa: ANN401 - matplotlib is no dependency of the types
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("bottom", "left"):
@@ -86,7 +122,6 @@ def _figure(size_inches: tuple[float, float]) -> tuple["Figure", Any]:
     axes.yaxis.label.set_color(GREY)
     axes.grid(visible=True, axis="y", color=GREY, alpha=0.25, linewidth=0.6)
     axes.set_axisbelow(True)
-    return figure, axes
 
 
 def _cycle(n: int) -> list[str]:
@@ -98,6 +133,16 @@ def _thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
         return x, y
     at, values = np.array_split(x, _POINTS), np.array_split(y, _POINTS)
     return np.array([np.median(part) for part in at]), np.array([np.median(part) for part in values])
+
+
+def _extremes(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    known = np.isfinite(y)
+    x, y = x[known], y[known]
+    if len(x) <= 2 * _POINTS:
+        return x, y
+    parts = np.array_split(np.arange(len(x)), _POINTS)
+    kept = np.unique([part[pick(y[part])] for part in parts for pick in (np.argmin, np.argmax)])
+    return x[kept], y[kept]
 
 
 def _svg(figure: "Figure") -> str:

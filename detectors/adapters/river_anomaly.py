@@ -61,7 +61,7 @@ def _one_class_svm(seed: int) -> Any:  # noqa: ANN401, ARG001 - likewise; draws 
 def _gaussian(seed: int) -> Any:  # noqa: ANN401, ARG001 - likewise
     from river import anomaly  # noqa: PLC0415 - likewise
 
-    return anomaly.GaussianScorer()
+    return anomaly.GaussianScorer()  # type: ignore[no-untyped-call]
 
 
 def _absolute_deviation(seed: int) -> Any:  # noqa: ANN401, ARG001 - likewise

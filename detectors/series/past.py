@@ -64,7 +64,7 @@ class Past:
     def _surprise(self, distance: float, place: int) -> float:
         n, ordered = self._n, self._sorted
         excesses = max(_MIN_EXCESSES, int(_TAIL_RATIO * n))
-        bound = ordered[n - excesses]
+        bound = float(ordered[n - excesses])
         if distance <= bound:
             return -math.log((n - place + 1) / (n + 1))
         mean_excess = float(ordered[n - excesses : n].mean() - bound)

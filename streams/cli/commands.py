@@ -52,6 +52,7 @@ COMMANDS: Mapping[str, Entry] = {
     "replay": Entry("streams.cli.replay", "Play a CSV or Parquet file into a topic.", _RUN),
     "alerts": Entry("streams.cli.alerts", "Follow the alerts.", _LOOK),
     "sql": Entry("streams.cli.sql", "Ask ClickHouse: one query, or a prompt.", _LOOK),
+    "evaluate": Entry("streams.cli.evaluate", "Hold detectors against anomalies that are known.", _LOOK),
     "config": Entry("streams.cli.config", "Check, show and explain the settings.", _SET_UP),
     "topics": Entry("streams.cli.topics", "Create and describe the Kafka topics.", _SET_UP),
     "migrate": Entry("streams.cli.migrate", "Bring the ClickHouse schema up to date.", _SET_UP),

@@ -16,9 +16,9 @@ from loadgen.score.run import Run
 from loadgen.score.text import render, to_json
 from loadgen.score.timeline import svg
 from loadgen.score.totals import account
+from streams.cli.suite import SEEDS, Job, fast, play_all, suite
 from tests.quality import docs
 from tests.quality.standing import Baseline, better, read, standing, worse, write
-from tests.quality.suite import SEEDS, Job, fast, play_all, suite
 
 out: Final = Console(highlight=False)
 

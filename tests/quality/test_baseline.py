@@ -2,9 +2,9 @@
 
 import pytest
 
+from streams.cli.suite import fast, play_all
 from tests.quality import docs
 from tests.quality.standing import better, read, standing, worse
-from tests.quality.suite import fast, play_all
 
 
 @pytest.mark.slow

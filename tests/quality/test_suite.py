@@ -6,7 +6,7 @@ import pytest
 
 from loadgen.scenarios import load
 from loadgen.truth import Expectation
-from tests.quality.suite import STEP_S, Job, play, play_all, steps
+from streams.cli.suite import STEP_S, Job, play, play_all, steps
 
 # Until a minute after the first of the demo's faults is found; as it is still on then, it may be.
 SHORT = Job("demo", 7, 1_440)

@@ -15,8 +15,10 @@ from loadgen.scenarios import Scenario, load, names
 from loadgen.scenarios.scenario import entity_effects
 from loadgen.score.run import Run, Watched, judge
 from loadgen.truth import Expectation, Truth
+from schemas.alerts import Alert
+from schemas.findings import Finding
 from streams.config import Settings, load_settings
-from streams.rehearsal import Step, record, rehearse
+from streams.rehearsal import Rehearsed, Step, fold, record, rehearse
 from streams.stage import Batch
 
 START_MS: Final = 1_780_272_000_000
@@ -38,11 +40,15 @@ def suite() -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A scenario to be played with a seed, up to ``until_s`` seconds of event time; 0 is all of it."""
+    """A scenario to be played with a seed, up to ``until_s`` seconds of event time; 0 is all of it.
+
+    ``detectors`` are those whose findings count, all when empty: what alerts they would have made alone.
+    """
 
     scenario: str
     seed: int
     until_s: int = 0
+    detectors: tuple[str, ...] = ()
 
 
 def fast() -> tuple[Job, ...]:
@@ -70,13 +76,22 @@ def play(job: Job) -> Run:
     """
     scenario = load(job.scenario, seed=job.seed)
     end_s = min(job.until_s or scenario.duration_s, scenario.duration_s)
-    lived = rehearse(settings(), steps(scenario, end_s))
+    used = settings()
+    lived = rehearse(used, steps(scenario, end_s))
     if lived.dead:
         raise ValueError(f"{job}: {len(lived.dead)} messages were not understood, the first: {lived.dead[0].headers}")
     end_ms, grace_ms = START_MS + end_s * 1000, scenario.grace_s * 1000
     watched = Watched(tuple(entity_effects(scenario.spec)), START_MS, end_ms)
     truths = [_cut(truth, end_ms - grace_ms) for truth in scenario.truths(START_MS) if truth.onset_ms < end_ms]
-    return judge(truths, lived.alerts, grace_ms, watched, scenario.name, scenario.seed)
+    return judge(truths, _alerts(lived, used, job.detectors), grace_ms, watched, scenario.name, scenario.seed)
+
+
+def _alerts(lived: Rehearsed, used: Settings, detectors: Sequence[str]) -> list[Alert]:
+    """The alert topic; of some detectors alone, as it would be had the others found nothing."""
+    if not detectors:
+        return lived.alerts
+    kept = [said for said in lived.findings if not isinstance(said, Finding) or said.detector in detectors]
+    return [event.alert for event in fold(used, kept) if event.published]
 
 
 def _cut(truth: Truth, end_ms: int) -> Truth:
