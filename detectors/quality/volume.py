@@ -1,13 +1,16 @@
-r"""Events per window against what the last half hour leads to expect: traffic that stops, halves or triples."""
+r"""Events per window against what the last half hour and the hour of the day lead to expect."""
 
-from typing import ClassVar, Final, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Self
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from detectors import scoring, special
+from detectors import scoring, special, state
 from detectors.parameters import check_bounds
 from detectors.protocol import Bools, Floats, Ints, Scores, WindowBatch
+from detectors.seasonal.expectation import Expectation, SeasonalExpectation
 from detectors.state import Columns
 from schemas.scopes import Family
 
@@ -18,10 +21,12 @@ class VolumeParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     ``floor_drop_ratio`` and ``floor_rise_ratio`` are the parts of the expectation, below 1 and above 1, that nobody
     minds; ``half_life`` and ``warmup`` count windows; ``min_expected`` events must be expected before a count says
     something: quiet scopes are judged over several windows together, ``max_windows`` at most. ``patience`` flagged
-    windows in a row are a new regime, learned from scratch.
+    windows in a row are a new regime, learned from scratch. ``seasonal`` lets the rhythms of day and week, once known,
+    carry the expectation from hour to hour.
     """
 
     window_s: int = 10
+    seasonal: bool = True
     floor_drop_ratio: float = 0.5
     floor_rise_ratio: float = 3.0
     half_life: int = 180
@@ -38,7 +43,7 @@ class VolumeParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         check_bounds(self, patience=(2, 10**6), false_alarm_ratio=(1e-12, 0.1))
 
 
-_BLANK = {
+_BLANK: Final[dict[str, NDArray[Any]]] = {
     "level": np.zeros(()),
     "dispersion": np.ones(()),
     "zeros": np.zeros(()),
@@ -46,6 +51,7 @@ _BLANK = {
     "flagged": np.zeros((), np.int64),
     "rows": np.zeros((), np.int64),
     "windows": np.zeros((), np.int64),
+    "exposure": np.zeros(()),
 }
 _MAX_LOG_SPREAD: Final = 0.5
 """Burstiness beyond this is not learned as noise: silence must remain news."""
@@ -56,10 +62,21 @@ _LEFT_BEHIND: Final = 0.25
 """The part of what a version lost or gained that need not turn up at the others for it to count as moved."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What n series had in the windows that count together: events, windows, and windows weighed by their rhythm."""
+
+    count: Ints
+    windows: Ints
+    exposure: Floats
+
+
 class VolumeChange:
     r"""Logarithm of a scope's events over their expectation, in either direction.
 
-    The expectation $\lambda$ is an exponentially weighted mean of the windows that were not flagged; the dispersion
+    The expectation is $\lambda = \mathrm{clip}(\ell e^{c(t)}, u_-, u_+)$: $\ell$ is an exponentially weighted mean of
+    the windows that were not flagged, each over $e^{c}$ of its time; $c$ is the rhythm of day and week, and $u$ what is
+    usual now (:mod:`detectors.seasonal`), 0 and infinite until they are known. The dispersion
     $\varphi \ge 1$ that of $(x - \lambda)^2 / \lambda$, each term clipped, so that one burst does not blind it. The
     score is $|\ln((x + ½)/(\lambda + ½))|$. Noise joins the Poisson bound of $\lambda$ (Anscombe) with a
     multiplicative part $z \sqrt{(\varphi - 1)/\lambda}$.
@@ -71,9 +88,9 @@ class VolumeChange:
 
     Notes
     -----
-    O(S); 56 bytes of state per series. The first window of a scope is cut off by its start and is left out; while it
-    warms up nothing is ready. Traffic that moves from one version of a model to another is no change of volume: the
-    versions are learned anew. The label says which way: ``drop``, ``rise`` or ``no events``.
+    O(S); 64 bytes of state per series, and the seasonal 668. The first window of a scope is cut off by its start and is
+    left out; while it warms up nothing is ready. Traffic that moves from one version of a model to another is no change
+    of volume: the versions are learned anew. The label says which way: ``drop``, ``rise`` or ``no events``.
 
     References
     ----------
@@ -81,7 +98,7 @@ class VolumeChange:
     """
 
     kind: ClassVar[str] = "volume"
-    state_version: ClassVar[int] = 1
+    state_version: ClassVar[int] = 2
 
     def __init__(self, params: VolumeParams | None = None) -> None:
         self.params = params or VolumeParams()
@@ -89,6 +106,7 @@ class VolumeChange:
         self._z = special.z_of(self.params.false_alarm_ratio)
         self._alpha = 1 - 0.5 ** (1 / self.params.half_life)
         self._state = Columns(_BLANK)
+        self._season = SeasonalExpectation()
 
     def step(self, windows: WindowBatch) -> Scores:
         """Score every scope, then learn from those that are not flagged."""
@@ -96,21 +114,25 @@ class VolumeChange:
         series = scopes.series["rows"]
         self._state.reserve(series)
         begun = scopes.age_windows > 0
+        season = self._expectation(windows, series)
         count = self._state["rows"][series] + np.where(begun, scopes.rows, 0)
         n_windows = self._state["windows"][series] + begun
-        level, learned = self._state["level"][series], self._state["learned"][series]
+        exposure = self._state["exposure"][series] + np.where(begun, np.exp(season.rhythm), 0.0)
+        learned = self._state["learned"][series]
         warm = learned >= params.warmup
-        expected = level * n_windows
+        by_level = self._state["level"][series] * exposure
+        expected = np.where(warm, np.clip(by_level, *self._bounds(season, n_windows)), by_level)
+        per_window = expected / np.maximum(n_windows, 1)
         judged = warm & (expected >= params.min_expected)
         usual = (count == 0) & (self._state["zeros"][series] > _USUAL_SILENCE)
         score, floor, noise = self._score(series, count, expected)
         ready = judged & ~usual
         flagged = ready & (score >= floor) & (score > noise)
-        moved = self._moved(windows, flagged, np.where(warm, level, 0.0))
+        moved = self._moved(windows, flagged, np.where(warm, per_window, 0.0))
         ready, flagged = ready & ~moved, flagged & ~moved
         # Where next to nothing was, there is traffic: a beginning, and not three times as much.
         awake = warm & ~judged & (count >= params.floor_rise_ratio * params.min_expected)
-        self._state.forget(series[moved | awake])
+        self._afresh(series[moved | awake], windows.start_ms)
         limit = np.maximum(floor, noise)
         fell = count < expected
         measured = scoring.Measured(
@@ -118,17 +140,43 @@ class VolumeChange:
             floor=floor,
             noise=noise,
             value=count / np.maximum(n_windows, 1),
-            reference=level,
+            reference=per_window,
             threshold=((expected + 0.5) * np.exp(np.where(fell, -limit, limit)) - 0.5) / np.maximum(n_windows, 1),
             label=[_label(x, f) for x, f in zip(count.tolist(), fell.tolist(), strict=True)],
         )
+        if params.seasonal:
+            teaches = begun & ~flagged
+            self._season.learn(series, windows.start_ms, scopes.rows.astype(np.float64), teaches.astype(np.float64))
         # A scope too quiet for its windows is learned from all the same once it has waited long enough.
         due = begun & (~warm | judged | awake | (n_windows >= params.max_windows))
-        self._state["rows"][series] = np.where(due, 0, count)
-        self._state["windows"][series] = np.where(due, 0, n_windows)
-        self._learn(series, due, flagged, count, n_windows)
+        for column, seen in (("rows", count), ("windows", n_windows), ("exposure", exposure)):
+            self._state[column][series] = np.where(due, 0, seen)
+        self._learn(series, due, flagged, _Seen(count, n_windows, exposure), windows.start_ms)
         subject = scoring.Subject(series, np.arange(len(series)), ["rows"] * len(series), count)
         return scoring.scores(self.kind, f"events per {params.window_s} s", subject, ready, measured)
+
+    def _expectation(self, windows: WindowBatch, series: Ints) -> Expectation:
+        if self.params.seasonal:
+            return self._season.at(series, windows.start_ms + windows.size_ms // 2)
+        none = np.zeros(len(series))
+        return Expectation(none, none + np.nan, none - np.inf, none + np.inf, none + np.nan)
+
+    def _bounds(self, season: Expectation, n_windows: Ints) -> tuple[Floats, Floats]:
+        """Between what the expectation of ``n_windows`` stays, float64[n] each; 0 and infinity where nothing is known.
+
+        What is outside the usual range, and further from usual than the floors, is a finding however slowly it came.
+        """
+        known = np.isfinite(season.low)
+        usual, low, high = (np.where(known, part, 0.0) for part in (season.usual, season.low, season.high))
+        least = np.minimum(usual, low - np.log(self.params.floor_drop_ratio))
+        most = np.maximum(usual, high - np.log(self.params.floor_rise_ratio))
+        return np.where(known, n_windows * np.exp(least), 0.0), np.where(known, n_windows * np.exp(most), np.inf)
+
+    def _afresh(self, series: Ints, start_ms: int) -> None:
+        """Learn the level of ``series`` from scratch; where it has gone, their rhythm goes with it."""
+        self._state.forget(series)
+        if self.params.seasonal:
+            self._season.release(series, start_ms)
 
     def _moved(self, windows: WindowBatch, flagged: Bools, usual: Floats) -> Bools:
         """Which of the flagged versions lost what other versions of their model gained, or the other way round.
@@ -165,42 +213,51 @@ class VolumeChange:
         floor = np.where(fell, -np.log(params.floor_drop_ratio), np.log(params.floor_rise_ratio))
         return np.abs(ratio), floor, np.hypot(poisson, self._z * burst)
 
-    def _learn(self, series: Ints, due: Bools, flagged: Bools, count: Ints, n_windows: Ints) -> None:
-        state = self._state
-        run = np.where(due, np.where(flagged, state["flagged"][series] + 1, 0), state["flagged"][series])
+    def _learn(self, series: Ints, due: Bools, flagged: Bools, seen: _Seen, start_ms: int) -> None:
+        columns = self._state
+        run = np.where(due, np.where(flagged, columns["flagged"][series] + 1, 0), columns["flagged"][series])
         regime = run >= self.params.patience
-        state["flagged"][series] = np.where(regime, 0, run)
-        state.forget(series[regime])
-        learns = due & ~flagged & (n_windows > 0)
+        columns["flagged"][series] = np.where(regime, 0, run)
+        self._afresh(series[regime], start_ms)
+        learns = due & ~flagged & (seen.windows > 0)
         s = series[learns]
-        n, w = state["learned"][s], n_windows[learns]
-        rate = count[learns] / w
-        level, dispersion = state["level"][s], state["dispersion"][s]
-        some = np.maximum(level * w, 0.5)
-        surprise = np.minimum((count[learns] - level * w) ** 2 / some, _CLIP * dispersion)
-        weight = np.maximum(2 / (n + 2), 1 - (1 - self._alpha) ** w)
+        n, count, exposure = columns["learned"][s], seen.count[learns], seen.exposure[learns]
+        rate = count / exposure
+        level, dispersion = columns["level"][s], columns["dispersion"][s]
+        expected = level * exposure
+        surprise = np.minimum((count - expected) ** 2 / np.maximum(expected, 0.5), _CLIP * dispersion)
+        # Windows in which little is expected say little about the level.
+        weight = np.maximum(2 / (n + 2), 1 - (1 - self._alpha) ** np.minimum(seen.windows[learns], exposure))
         # The dispersion follows more slowly, and only once there is a level to differ from.
         slow = np.where(n >= 3, np.maximum(1 / (n + 1), self._alpha / 2), 0.0)
-        state["level"][s] = level + weight * (rate - level)
-        state["dispersion"][s] = np.maximum(dispersion + slow * (surprise - dispersion), 1.0)
+        columns["level"][s] = level + weight * (rate - level)
+        columns["dispersion"][s] = np.maximum(dispersion + slow * (surprise - dispersion), 1.0)
         # An empty window says nothing about a scope of two events per window: chance alone makes it so.
-        silent = (rate == 0) & (level * w >= self.params.min_expected / 2)
-        state["zeros"][s] += np.maximum(1 / (n + 1), self._alpha) * (silent - state["zeros"][s])
-        state["learned"][s] = np.minimum(n + 1, self.params.half_life * 2)
+        silent = (rate == 0) & (expected >= self.params.min_expected / 2)
+        columns["zeros"][s] += np.maximum(1 / (n + 1), self._alpha) * (silent - columns["zeros"][s])
+        columns["learned"][s] = np.minimum(n + 1, self.params.half_life * 2)
 
     def forget(self, series: Ints) -> None:
         """Drop what was learned of ``series``."""
         self._state.forget(series)
+        self._season.forget(series)
 
     def to_bytes(self) -> bytes:
         """What was learned."""
-        return self._state.to_bytes(self.kind, self.state_version)
+        saved = {"level": self._state, "season": self._season}
+        arrays = {
+            name: np.frombuffer(part.to_bytes(name, self.state_version), np.uint8) for name, part in saved.items()
+        }
+        return state.pack(self.kind, self.state_version, arrays)
 
     @classmethod
     def from_bytes(cls, raw: bytes, params: object) -> Self:
         """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
         detector = cls(msgspec.convert(params, VolumeParams))
-        detector._state = Columns.from_bytes(raw, cls.kind, cls.state_version, _BLANK)
+        arrays = state.unpack(raw, cls.kind, cls.state_version)
+        level, season = (arrays[name].tobytes() for name in ("level", "season"))
+        detector._state = Columns.from_bytes(level, "level", cls.state_version, _BLANK)
+        detector._season = SeasonalExpectation.from_bytes(season, "season", cls.state_version)
         return detector
 
 
