@@ -14,11 +14,19 @@ from detectors.drift.martingale import MartingaleParams, RankMartingale
 from detectors.drift.novelty import Cardinality, CardinalityParams, NewCategory, NewCategoryParams
 from detectors.drift.psi import PopulationStability, PsiParams
 from detectors.drift.wasserstein import WassersteinDrift, WassersteinParams
+from detectors.fraud.crowd import CrowdParams, FeatureCrowd
 from detectors.fraud.outliers import OutlierParams, RowOutliers
+from detectors.gpu.ecc import EccParams, GpuEcc
+from detectors.gpu.ecc_rate import CorrectedEcc, EccRateParams
+from detectors.gpu.idle import GpuIdle, IdleParams
+from detectors.gpu.leak import GpuLeak, LeakParams
 from detectors.gpu.memory import GpuMemory, GpuMemoryParams
+from detectors.gpu.slow import SlowGpu, SlowGpuParams
 from detectors.gpu.temperature import GpuTemperature, TemperatureParams
 from detectors.gpu.throttle import GpuThrottle, ThrottleParams
 from detectors.gpu.xid import CRITICAL_WEIGHT, GpuXid, XidParams
+from detectors.labels.delay import LabelDelay, LabelDelayParams
+from detectors.labels.rate import LabelRate, LabelRateParams
 from detectors.latency.hosts import HostParams, SlowHost
 from detectors.latency.modes import LatencyModes, ModeParams
 from detectors.latency.quantiles import LatencyParams, LatencyQuantiles
@@ -38,6 +46,7 @@ from detectors.quality.volume import VolumeChange, VolumeParams
 from detectors.slo.burn import SloBurn, SloParams
 from detectors.slo.objectives import PAGES
 from schemas.findings import Kind, Severity
+from schemas.labels import LABEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +148,9 @@ REGISTRY: Final[dict[str, Spec]] = {
         Rule(k=1, m=1, clear_below=1, page_when=_burns_fast, page_strength_ratio=0.5, certain=True),
     ),
     "outliers": Spec(RowOutliers, OutlierParams, Kind.OUTLIERS, Rule()),
+    "crowd": Spec(FeatureCrowd, CrowdParams, Kind.OUTLIERS, Rule()),
+    "label_rate": Spec(LabelRate, LabelRateParams, Kind.CONCEPT_DRIFT, Rule(k=1, m=4, clear_below=1, full=1)),
+    "label_delay": Spec(LabelDelay, LabelDelayParams, Kind.LABEL_DELAY, Rule(k=1, m=1, clear_below=1)),
     "gpu_temperature": Spec(GpuTemperature, TemperatureParams, Kind.GPU_TEMPERATURE, _AT_ONCE),
     "gpu_throttle": Spec(GpuThrottle, ThrottleParams, Kind.GPU_THROTTLE, Rule(certain=True)),
     "gpu_memory": Spec(GpuMemory, GpuMemoryParams, Kind.GPU_MEMORY, Rule(severity=Severity.INFO, certain=True)),
@@ -148,7 +160,18 @@ REGISTRY: Final[dict[str, Spec]] = {
         Kind.GPU_XID,
         Rule(k=1, m=1, clear_below=1, page_when=_critical, page_strength_ratio=0.5, certain=True),
     ),
+    "gpu_ecc": Spec(GpuEcc, EccParams, Kind.GPU_ECC, _AT_ONCE),
+    "gpu_ecc_rate": Spec(CorrectedEcc, EccRateParams, Kind.GPU_ECC, Rule()),
+    "gpu_idle": Spec(GpuIdle, IdleParams, Kind.GPU_IDLE, _AT_ONCE),
+    "gpu_leak": Spec(GpuLeak, LeakParams, Kind.GPU_MEMORY, Rule(k=2, m=3, clear_below=1, full=2)),
+    "gpu_slow": Spec(SlowGpu, SlowGpuParams, Kind.GPU_SLOW, Rule()),
 }
+
+OF_LABELS: Final = frozenset(
+    {"label_delay", "label_rate", "psi", "wasserstein", "kolmogorov", "martingale", "categories", "new_category"}
+    | {"bad_input"}
+)
+"""Kinds that look at labels. Their volume comes in files and on weekdays, and nobody waits for a single one."""
 
 PARAMS: Final[dict[str, type[msgspec.Struct]]] = {kind: spec.params for kind, spec in REGISTRY.items()}
 """Detector kind → the type of its parameters."""
@@ -182,8 +205,10 @@ def restore(kind: str, raw: bytes, params: Mapping[str, object] | msgspec.Struct
 
 
 def finding_kind(detector: str, quantity: str) -> Kind:
-    """What a detector's finding about a quantity is called: drift of a score is not drift of a feature."""
+    """What a detector's finding about a quantity is called: drift of scores, or of labels, is not drift of features."""
     kind = REGISTRY[detector].finding
+    if quantity == LABEL and kind in {Kind.DRIFT, Kind.CATEGORY_DRIFT}:
+        return Kind.CONCEPT_DRIFT
     return Kind.SCORE_DRIFT if kind is Kind.DRIFT and quantity == "score" else kind
 
 

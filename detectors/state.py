@@ -1,6 +1,6 @@
 """State of banks: columns indexed by series id, that grow with the ids and travel as plain bytes."""
 
-from collections.abc import Mapping
+from collections.abc import ItemsView, Mapping, Sequence
 from typing import Any, Self
 
 import msgspec
@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
-_SERIES = "#series"
+SERIES = "#series"
+"""The field of saved rows that says whose they are."""
 
 
 class StateError(ValueError):
@@ -52,6 +53,37 @@ def unpack(raw: bytes, kind: str, version: int) -> dict[str, NDArray[Any]]:
         raise StateError(f"state of {kind} cannot be read ({error}): start without it") from error
 
 
+def join(kind: str, version: int, parts: Sequence[bytes]) -> bytes:
+    """Several states as one, for detectors that keep more than one thing."""
+    return pack(kind, version, {str(i): np.frombuffer(part, np.uint8) for i, part in enumerate(parts)})
+
+
+def split(raw: bytes, kind: str, version: int, count: int) -> list[bytes]:
+    """The states of :func:`join`, in their order; raises StateError unless they are ``count``."""
+    parts = unpack(raw, kind, version)
+    if len(parts) != count:
+        raise StateError(f"state of {kind} in {len(parts)} parts instead of {count}: start without it")
+    return [array.tobytes() for array in parts.values()]
+
+
+def unpack_rows(
+    raw: bytes, kind: str, version: int, blank: Mapping[str, NDArray[Any]]
+) -> tuple[Ints, dict[str, NDArray[Any]]]:
+    """The rows of :func:`pack` that lie under :data:`SERIES`, and whose they are.
+
+    Raises
+    ------
+    StateError
+        If they are of another kind, version or shape.
+    """
+    arrays = unpack(raw, kind, version)
+    series = arrays.pop(SERIES, None)
+    shapes = {name: (array.dtype, array.shape[1:]) for name, array in arrays.items()}
+    if series is None or shapes != {name: (row.dtype, row.shape) for name, row in blank.items()}:
+        raise StateError(f"state of {kind} with other columns or widths: start without it")
+    return series, arrays
+
+
 def _number(text: str) -> np.dtype[Any]:
     dtype = np.dtype(text)
     if dtype.kind not in "biuf":
@@ -81,6 +113,10 @@ class Columns:
         """The column of ``field``, writable; rows may be beyond the ids in use."""
         return self._columns[field]
 
+    def items(self) -> ItemsView[str, NDArray[Any]]:
+        """Fields and their columns."""
+        return self._columns.items()
+
     def reserve(self, series: Ints) -> None:
         """Make room for ``series``; what is new is blank."""
         size = int(series.max()) + 1 if len(series) else 0
@@ -109,7 +145,7 @@ class Columns:
                 differs &= ~(np.isnan(column) & np.isnan(blank))
             used |= differs.reshape(self._size, differs[:1].size).any(axis=1)
         series = np.flatnonzero(used)
-        return pack(kind, version, {_SERIES: series, **{name: c[series] for name, c in self._columns.items()}})
+        return pack(kind, version, {SERIES: series, **{name: c[series] for name, c in self._columns.items()}})
 
     @classmethod
     def from_bytes(cls, raw: bytes, kind: str, version: int, blank: Mapping[str, NDArray[Any]]) -> Self:
@@ -120,11 +156,7 @@ class Columns:
         StateError
             If they are of another kind, version or shape.
         """
-        arrays = unpack(raw, kind, version)
-        series = arrays.pop(_SERIES, None)
-        shapes = {name: (array.dtype, array.shape[1:]) for name, array in arrays.items()}
-        if series is None or shapes != {name: (row.dtype, row.shape) for name, row in blank.items()}:
-            raise StateError(f"state of {kind} with other columns or widths: start without it")
+        series, arrays = unpack_rows(raw, kind, version, blank)
         state = cls(blank)
         state.reserve(series)
         for name, array in arrays.items():

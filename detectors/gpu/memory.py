@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 
 from detectors import scoring
+from detectors.gpu.gauges import places_of
 from detectors.parameters import check_bounds
 from detectors.protocol import Scores, WindowBatch
 from detectors.stateless import Stateless
@@ -42,7 +43,7 @@ class GpuMemory(Stateless[GpuMemoryParams]):
     def step(self, windows: WindowBatch) -> Scores:
         """Score every ``memory_used_ratio`` that has a value."""
         numeric = windows.numeric
-        places = np.array([i for i, name in enumerate(numeric.name) if name == "memory_used_ratio"], np.int64)
+        places = places_of(numeric, "memory_used_ratio")
         value = numeric.mean[places]
         measured = scoring.Measured(
             score=np.maximum(value, 0), floor=self.params.limit_ratio, reference=numeric.ref_mean[places]

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 
 from detectors import scoring
+from detectors.gpu.gauges import places_of
 from detectors.parameters import check_bounds
 from detectors.protocol import Ints, Scores, WindowBatch
 from detectors.sustained import SustainedMinimum
@@ -52,7 +53,7 @@ class GpuTemperature:
     def step(self, windows: WindowBatch) -> Scores:
         """Score every ``temperature_c`` that has been seen long enough."""
         numeric = windows.numeric
-        places = np.array([i for i, name in enumerate(numeric.name) if name == "temperature_c"], np.int64)
+        places = places_of(numeric, "temperature_c")
         value = numeric.mean[places]
         usable = (numeric.count[places] > 0) & ~np.isnan(value)
         score = np.full(len(places), np.nan)

@@ -8,7 +8,7 @@ from schemas.alerts import Alert, Status, rfc3339
 from schemas.findings import Finding, Severity
 from schemas.scopes import Scope
 from streams.alert.evidence import evidence_of
-from streams.alert.policy import AlertPolicy, rank
+from streams.alert.policy import COUNTING, AlertPolicy, rank
 from streams.alert.state import Member, Track
 from streams.alert.wording import description_of, summary_of
 
@@ -48,7 +48,7 @@ class Mute:
 
 def begin(track: Track, at_ms: int, policy: AlertPolicy) -> None:
     """Open an episode: the last one again if it ended within the flap window, else a new one."""
-    track.said_rank, track.said_kinds, track.said_tops = -1, [], []
+    track.said_rank, track.said_kinds, track.said_tops, track.said_count = -1, [], [], 0.0
     if track.id and at_ms - track.ends_ms <= policy.flap_window_ms:
         return
     since_ms = min(member.since_ms for member in track.members.values())
@@ -60,7 +60,10 @@ def begin(track: Track, at_ms: int, policy: AlertPolicy) -> None:
 
 
 def is_news(track: Track, members: Sequence[Member], at_ms: int, policy: AlertPolicy) -> bool:
-    """Whether an update is worth it: an escalation at once; a new kind or leading quantity, or a repeat, in time."""
+    """Whether an update is worth it.
+
+    An escalation is, at once; a new kind, a new leading quantity or a further fault in time; and a repeat, later.
+    """
     if peak(members) > track.said_rank:
         return True
     silent_ms = at_ms - track.recorded_ms
@@ -69,12 +72,18 @@ def is_news(track: Track, members: Sequence[Member], at_ms: int, policy: AlertPo
     changed = lead.evidence and (
         lead.quantity not in track.said_tops or any(m.finding.kind not in track.said_kinds for m in members)
     )
+    changed = changed or _faults(members) > track.said_count
     return (changed and silent_ms >= policy.update_after_ms) or silent_ms >= policy.repeat_after_ms
 
 
 def peak(members: Sequence[Member]) -> int:
     """The rank of the worst severity."""
     return max(rank(member.severity) for member in members)
+
+
+def _faults(members: Sequence[Member]) -> float:
+    """How many faults have come, by the detectors that count them one by one."""
+    return sum(member.finding.value for member in members if member.finding.detector in COUNTING)
 
 
 def severity_of(track: Track, members: Sequence[Member] = ()) -> Severity:
@@ -109,6 +118,7 @@ def record(
     track.said_kinds = sorted({*track.said_kinds, *(member.finding.kind.value for member in members)})
     lead = members[0].finding
     track.said_tops = [*(top for top in track.said_tops if top != lead.quantity), lead.quantity][-_MAX_TOPS:]
+    track.said_count = _faults(members)
     track.status, track.recorded_ms, track.sequence = status, at_ms, track.sequence + 1
     # Whoever was told of a fire is told of its end, even if a silence has begun in between.
     published = told if status is Status.RESOLVED else status is Status.FIRING

@@ -12,6 +12,7 @@ from detectors.slo.objectives import TIERS, edge_of, parse_subject
 from schemas.alerts import Evidence, Observation, Share
 from schemas.clickhouse import literal
 from schemas.findings import Finding, Kind
+from streams.alert.gpu_queries import GPU_QUERIES
 from streams.alert.policy import AlertPolicy, rank
 from streams.alert.state import Member
 
@@ -75,6 +76,7 @@ _BY_DETECTOR: Final = {
     "latency_hosts": _HOSTS,
     "range": _RANGE,
     "frozen": _FROZEN,
+    **GPU_QUERIES,
 }
 """Detectors whose number is not the one that is looked at for findings of their kind."""
 
@@ -89,10 +91,9 @@ _TEMPLATES: Final[dict[Kind, str]] = {
     Kind.DUPLICATES: _DUPLICATES,
     Kind.ERRORS: _ERRORS,
     Kind.BAD_INPUT: _COUNTER,
-    Kind.GPU_XID: _COUNTER,
     Kind.GPU_THROTTLE: _COUNTER,
 }
-_COUNTERS: Final = {Kind.BAD_INPUT: "reason", Kind.GPU_XID: "xid", Kind.GPU_THROTTLE: "clocks_event_reason"}
+_COUNTERS: Final = {Kind.BAD_INPUT: "reason", Kind.GPU_THROTTLE: "clocks_event_reason"}
 
 
 def sql_of(finding: Finding) -> str:
@@ -133,6 +134,10 @@ def sql_of(finding: Finding) -> str:
     return template.format(
         scope=_scope(finding),
         peers=_peers(finding),
+        host=_host(finding),
+        window_s=finding.window_ms // 1000,
+        start=start,
+        since=f"fromUnixTimestamp64Milli({finding.since_ms}, 'UTC')",
         baseline=literal(finding.baseline_id),
         factor=FACTOR,
         rise_ms=RISE_MS,
@@ -169,6 +174,11 @@ def _scope(finding: Finding) -> str:
 def _peers(finding: Finding) -> str:
     """The segments of the same kind: the other hosts of a host."""
     return _of_version(finding) + f" AND startsWith(segment, {literal(finding.scope.segment.partition('=')[0] + '=')})"
+
+
+def _host(finding: Finding) -> str:
+    """All GPUs of a GPU's host."""
+    return f"family = {literal(finding.scope.family)} AND model = {literal(finding.scope.model)} AND segment = ''"
 
 
 def _of_version(finding: Finding) -> str:

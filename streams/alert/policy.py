@@ -69,6 +69,9 @@ _CHANGES: Final = {
     "outliers": Group.OUTLIERS,
 }
 
+COUNTING: Final = frozenset({"gpu_ecc", "gpu_xid"})
+"""Detectors whose value is how many faults have come so far: each further one is news about the same alert."""
+
 _RANKS: Final = {Severity.INFO: 0, Severity.TICKET: 1, Severity.PAGE: 2}
 
 
@@ -168,7 +171,7 @@ def labels_of(scope: Scope, group: Group) -> dict[str, str]:
         Family.PREDICTION: ("model", "model_version"),
         Family.FEATURE: ("feature_set", "model_version"),
         Family.GPU: ("host", "gpu_uuid"),
+        Family.LABEL: ("model", "model_version"),
     }[scope.family]
     pairs = zip(names, (scope.model, scope.model_version), strict=True)
     return {"alertname": group.value, **{name: value for name, value in pairs if value}}
-        Family.LABEL: ("model", "model_version"),

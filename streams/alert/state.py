@@ -54,8 +54,9 @@ class Track(msgspec.Struct):
     """One fingerprint's life. ``members`` fire now; the rest tells what has been said about them.
 
     ``status`` is that of the last recorded event; ``told`` whether receivers think that it fires. ``said_rank``,
-    ``said_kinds`` and ``said_tops`` are what was said in this episode, last at ``recorded_ms``; ``lasting`` the worst
-    member that has ended in it, from which a resolve is told; ``recent`` those that ended a short while ago.
+    ``said_kinds``, ``said_tops`` and ``said_count`` are what was said in this episode, last at ``recorded_ms``;
+    ``lasting`` the worst member that has ended in it, from which a resolve is told; ``recent`` those that ended a short
+    while ago.
     ``dirty_ms`` is the event time of what has not been evaluated yet, None when all has.
     """
 
@@ -75,6 +76,7 @@ class Track(msgspec.Struct):
     said_rank: int = -1
     said_kinds: list[str] = []
     said_tops: list[str] = []
+    said_count: float = 0.0
     lasting: Member | None = None
     recent: dict[str, Member] = {}
 

@@ -21,13 +21,22 @@ FEATURES = ("features.amount", "features.flag", "features.rare", "score", "laten
 GPU = Scope(Family.GPU, "host-1", "GPU-1")
 MODELS = tuple(Scope(Family.PREDICTION, f"model-{i}", "1") for i in range(3))
 SCOPES = (*MODELS, GPU)
+LABELS = Scope(Family.LABEL, "model-0")
 HOSTS = tuple(Scope(Family.PREDICTION, "model-0", "1", f"host={name}") for name in "abcd")
-EVERYONE = (*SCOPES, *HOSTS)
+GPUS = tuple(Scope(Family.GPU, "host-1", f"GPU-{i}") for i in (2, 3, 4))
+STORE = Scope(Family.FEATURE, "card-history")
+EVERYONE = (*SCOPES, *HOSTS, *GPUS, LABELS, STORE)
+CROWDS: Mapping[str, tuple[Scope, ...]] = {"latency_hosts": HOSTS, "gpu_slow": GPUS, "label_delay": (LABELS,), "label_rate": (LABELS,), "freshness": (STORE,)}
+"""Peers, for the detectors that need them."""
 
 # Warm-ups short enough for a test; what is measured stays at its default.
 PARAMS: Mapping[str, Mapping[str, object]] = {
     "adwin": {"warmup": 5},
+    "gpu_ecc_rate": {"min_history_h": 0.1},
+    "gpu_idle": {"sustained_s": 900},
     "gpu_temperature": {"sustained_s": 30},
+    "label_delay": {"floor_min": 2.0, "rounds": 1.0},
+    "label_rate": {"min_labels": 1_000, "block_min": 2},
     "latency_limit": {"minutes": 2, "limits": [{"model": "model-*", "limit_ms": 10.0}]},
     "outliers": {"max_scopes": 1},
     "slo": {
@@ -37,9 +46,12 @@ PARAMS: Mapping[str, Mapping[str, object]] = {
         ]
     },
     "volume": {"warmup": 5, "patience": 10},
+    "duplicates": {"warmup": 5},
+    "range": {"warmup": 4},
+    "freshness": {"warmup": 5},
 }
-SPANS: Mapping[str, tuple[int, int]] = {"adwin": (40, 24)}
-"""Windows, and the one in which the anomaly begins: (12, 6) unless ADWIN needs a past to compare with."""
+SPANS: Mapping[str, tuple[int, int]] = {"adwin": (40, 24), "gpu_ecc_rate": (90, 75), "gpu_leak": (40, 20), "label_delay": (14, 8), "label_rate": (16, 10)}
+"""Windows, and the one in which the anomaly begins: (12, 6) unless a detector needs a past to compare with."""
 
 
 def values(rng: np.random.Generator, rows: int) -> dict[str, Floats]:
@@ -59,6 +71,12 @@ def baseline(scope: Scope) -> Baseline:
     if scope.family is Family.GPU:
         gauges = {"temperature_c": rng.normal(60, 2, rows), "memory_used_ratio": rng.uniform(0.5, 0.6, rows)}
         return from_table(scope, gauges, built_from="test", effective_from_ms=0, panes=4_000)
+    if scope.family is Family.FEATURE:
+        ages = {"freshness_ms": rng.lognormal(10, 0.5, rows)}
+        return from_table(scope, ages, built_from="test", effective_from_ms=0, panes=4)
+    if scope.family is Family.LABEL:
+        told = {"label": (rng.random(rows) < 0.2).astype(np.float64)}
+        return from_table(scope, told, built_from="test", effective_from_ms=0, panes=4)
     columns = {
         **values(rng, rows),
         "features.country": rng.choice(["de", "fr", "it"], rows, p=[0.5, 0.3, 0.2]),
@@ -75,9 +93,23 @@ def counted(rng: np.random.Generator, rows: int, **shares: float) -> dict[str, i
 def usual(rng: np.random.Generator, scope: Scope) -> Seen:
     """What a scope sees in a window when nothing is wrong."""
     if scope.family is Family.GPU:
-        gauges = {"temperature_c": rng.normal(60, 2, 10), "memory_used_ratio": rng.uniform(0.5, 0.6, 10)}
+        gauges = {
+            "temperature_c": rng.normal(60, 2, 10),
+            "memory_used_ratio": rng.uniform(0.5, 0.6, 10),
+            "memory_used_bytes": rng.normal(44e9, 1e8, 10),
+            "memory_total_bytes": np.full(10, 80e9),
+            "utilization_ratio": rng.uniform(0.6, 0.8, 10),
+            "sm_clock_hz": rng.normal(1.8e9, 1e7, 10),
+            "sm_clock_max_hz": np.full(10, 2e9),
+            "ecc_uncorrected_total": np.full(10, 2.0),
+            "ecc_corrected_total": np.full(10, 40.0),
+        }
         return Seen(10, gauges, counters={"clocks_event_reason": {"gpu_idle": 3}, "xid": {"79": 0, "31": 0}})
     rows = int(rng.poisson(1_000))
+    if scope.family is Family.LABEL:
+        return Seen(rows, {"label": (rng.random(rows) < 0.2).astype(np.float64)})
+    if scope.family is Family.FEATURE:
+        return Seen(rows, {"freshness_ms": rng.lognormal(10, 0.5, rows)})
     numeric = values(rng, rows)
     names = tuple(name for name in FEATURES if name != "latency_ms")
     sample = np.stack([numeric[name][:256] for name in names], axis=1)
@@ -90,6 +122,7 @@ def usual(rng: np.random.Generator, scope: Scope) -> Seen:
             "reason": {"invalid_json": int(rng.binomial(rows, 0.01))},
         },
         errors=int(rng.binomial(rows, 0.01)),
+        ids=(200, 2),
         sample=(names, sample),
     )
 
@@ -113,6 +146,18 @@ def _new_country(seen: Seen, strength: float) -> Seen:
     return replace(seen, categories={"features.country": counts})
 
 
+def _crowded(seen: Seen, strength: float) -> Seen:
+    amount = seen.numeric["features.amount"].copy()
+    amount[: int(len(amount) * strength)] = 20.1
+    return _numeric(seen, **{"features.amount": amount})
+
+
+def _positive(seen: Seen, strength: float) -> Seen:
+    label = seen.numeric["label"].copy()
+    label[: int(len(label) * strength)] = 1.0
+    return _numeric(seen, label=label)
+
+
 def _many_countries(seen: Seen, strength: float) -> Seen:
     counts = dict(seen.categories["features.country"])
     for i in range(int(40 * strength)):
@@ -124,6 +169,23 @@ def _many_countries(seen: Seen, strength: float) -> Seen:
 def _nulls(seen: Seen, strength: float) -> Seen:
     amount = seen.numeric["features.amount"].copy()
     amount[: int(len(amount) * strength)] = np.nan
+    return _numeric(seen, **{"features.amount": amount})
+
+
+def _as_text(seen: Seen, strength: float) -> Seen:
+    amount = seen.numeric["features.amount"].copy()
+    texts = int(len(amount) * strength)
+    amount[:texts] = np.nan
+    return replace(_numeric(seen, **{"features.amount": amount}), categories={"features.amount": {"12.5": texts}})
+
+
+def _another_field(seen: Seen, strength: float) -> Seen:
+    return _numeric(seen, **{"features.new": np.where(np.arange(seen.rows) < strength * seen.rows, 1.0, np.nan)})
+
+
+def _in_cents(seen: Seen, strength: float) -> Seen:
+    amount = seen.numeric["features.amount"].copy()
+    amount[: int(len(amount) * strength / 5)] *= 100
     return _numeric(seen, **{"features.amount": amount})
 
 
@@ -150,6 +212,19 @@ def _strange_rows(seen: Seen, strength: float) -> Seen:
     return replace(seen, sample=(names, rows))
 
 
+def _grown(name: str, a_window: float) -> Callable[[Seen, float], Seen]:
+    """More of a gauge in every window: ``age`` counts them from the beginning of the anomaly."""
+
+    def harm(seen: Seen, strength: float) -> Seen:
+        return _numeric(seen, **{name: seen.numeric[name] + np.round(a_window * strength * (seen.age + 1))})
+
+    return harm
+
+
+def _idle(seen: Seen, strength: float) -> Seen:
+    return _numeric(seen, utilization_ratio=seen.numeric["utilization_ratio"] * (1 - strength))
+
+
 ANOMALIES: Mapping[str, tuple[Scope, Callable[[Seen, float], Seen]]] = {
     "psi": (MODELS[0], _shifted),
     "kolmogorov": (MODELS[0], _shifted),
@@ -160,6 +235,12 @@ ANOMALIES: Mapping[str, tuple[Scope, Callable[[Seen, float], Seen]]] = {
     "categories": (MODELS[0], _new_country),
     "adwin": (MODELS[0], _slower),
     "nulls": (MODELS[0], _nulls),
+    "schema": (MODELS[0], _as_text),
+    "new_field": (MODELS[0], _another_field),
+    "range": (MODELS[0], _in_cents),
+    "duplicates": (MODELS[0], lambda s, k: replace(s, ids=(200, 2 + int(180 * k)))),
+    "freshness": (STORE, lambda s, k: _numeric(s, freshness_ms=s.numeric["freshness_ms"] + 300_000 * k)),
+    "frozen": (MODELS[0], _crowded),
     "volume": (MODELS[0], _fewer),
     "errors": (MODELS[0], lambda s, k: replace(s, errors=s.errors + int((s.rows - s.errors) * k))),
     "bad_input": (MODELS[0], lambda s, k: _counter(s, "reason", {"invalid_json": int(s.rows * k)})),
@@ -170,10 +251,18 @@ ANOMALIES: Mapping[str, tuple[Scope, Callable[[Seen, float], Seen]]] = {
     "latency_hosts": (HOSTS[0], _slower),
     "slo": (MODELS[0], lambda s, k: replace(_slower(s, k), errors=s.errors + int((s.rows - s.errors) * k))),
     "outliers": (MODELS[0], _strange_rows),
+    "crowd": (MODELS[0], _crowded),
+    "label_delay": (LABELS, _fewer),
+    "label_rate": (LABELS, _positive),
     "gpu_temperature": (GPU, lambda s, k: _numeric(s, temperature_c=s.numeric["temperature_c"] + 40 * k)),
     "gpu_throttle": (GPU, lambda s, k: _counter(s, "clocks_event_reason", {"hw_thermal_slowdown": int(s.rows * k)})),
     "gpu_memory": (GPU, lambda s, k: _numeric(s, memory_used_ratio=s.numeric["memory_used_ratio"] * (1 + 0.8 * k))),
     "gpu_xid": (GPU, lambda s, k: _counter(s, "xid", {"31": int(10 * k), "79": int(2 * k)})),
+    "gpu_ecc": (GPU, _grown("ecc_uncorrected_total", 5)),
+    "gpu_ecc_rate": (GPU, _grown("ecc_corrected_total", 10)),
+    "gpu_idle": (GPU, _idle),
+    "gpu_leak": (GPU, _grown("memory_used_bytes", 1.2e9)),
+    "gpu_slow": (GPU, lambda s, k: _numeric(s, sm_clock_hz=s.numeric["sm_clock_hz"] * (1 - 0.5 * k))),
 }
 assert set(ANOMALIES) == set(REGISTRY), "every registered detector is tested"
 
@@ -188,11 +277,11 @@ def windows(seed: int, n: int, strength: float = 0.0, kind: str = "", since: int
     rng = np.random.default_rng(seed)
     result = []
     for i in range(n):
-        # Hosts come where they are asked for alone: every one of them is a scope to be drawn.
-        seen = {scope: usual(rng, scope) for scope in (EVERYONE if kind == "latency_hosts" else SCOPES)}
+        # Peers come where they are asked for alone: every one of them is a scope to be drawn.
+        seen = {scope: usual(rng, scope) for scope in (*SCOPES, *CROWDS.get(kind, ()))}
         if strength and i >= since:
             scope, harm = ANOMALIES[kind]
-            seen[scope] = harm(seen[scope], strength)
+            seen[scope] = replace(harm(replace(seen[scope], age=i - since), strength), age=seen[scope].age)
         result.append(seen)
     return result
 

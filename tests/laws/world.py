@@ -27,7 +27,10 @@ from schemas.scopes import Family, Scope
 
 Floats = NDArray[np.float64]
 SCOPE_QUANTITIES = ("rows", "errors", "outliers")
-GAUGES = {"temperature_c", "memory_used_ratio", "utilization_ratio", "power_w"}
+GAUGES = {
+    "temperature_c", "memory_used_ratio", "memory_used_bytes", "memory_total_bytes", "utilization_ratio", "power_w",
+    "sm_clock_hz", "sm_clock_max_hz", "ecc_uncorrected_total", "ecc_corrected_total",
+}  # fmt: skip
 
 
 @dataclass

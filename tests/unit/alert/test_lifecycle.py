@@ -113,6 +113,20 @@ def test_an_update_waits_its_turn_unless_it_escalates() -> None:
     assert first.ce_id != update.ce_id
 
 
+def test_a_further_fault_is_news_about_the_same_alert() -> None:
+    gpu = Scope(Family.GPU, "node-1", "GPU-7")
+    faults = [1] * 10 + [2] * 40 + [3] * 60
+    messages: list[FindingMessage] = []
+    for window, count in enumerate(faults):
+        said = {"scope": gpu, "detector": "gpu_xid", "value": float(count), "since_ms": at(0)}
+        messages += [finding(Kind.GPU_XID, "xid", window, **said), through(window + 1)]
+    events = play(messages)
+    assert [event.alert.evidence.leading.value for event in events] == [1, 2, 3]
+    assert [event.alert.sequence for event in events] == [1, 2, 3]
+    assert len({event.alert.id for event in events}) == 1
+    assert events[1].time_ms - events[0].time_ms == POLICY.update_after_ms
+
+
 def test_leaders_that_take_turns_are_news_once() -> None:
     messages: list[FindingMessage] = []
     for window in range(300):

@@ -56,12 +56,12 @@ def test_throttling_counts_harmful_reasons_alone_and_ends_when_reasons_stop_comi
     assert fires(scores) == "...FFFF."
 
 
-def test_an_xid_fires_at_once_names_its_code_and_ends_with_the_next_quiet_window() -> None:
+def test_an_xid_fires_at_once_and_names_its_codes() -> None:
     broken = Seen(10, counters={"xid": {"79": 1, "31": 2}})
-    scores = step("gpu_xid", [Seen(10), broken, Seen(10), Seen(0)])
-    assert fires(scores) == ".F.."
-    assert (scores[1].score[0], scores[1].value[0], scores[1].label) == (102.0, 3.0, ["79, 31"])
-    assert not scores[3].ready[0]
+    scores = step("gpu_xid", [Seen(10), broken, Seen(0), Seen(10)], params={"hold_s": 10})
+    assert fires(scores) == ".FF."
+    assert (scores[1].score[0], scores[1].value[0], scores[1].label) == (102.0, 3.0, ["79, 31 × 2"])
+    assert not scores[2].ready[0]
 
 
 def test_a_latency_limit_holds_for_the_models_it_names() -> None:
@@ -110,7 +110,7 @@ def test_a_new_level_is_learned_after_patience() -> None:
 
 @pytest.mark.parametrize("kind", sorted(REGISTRY))
 def test_parameters_are_checked_where_they_are_made(kind: str) -> None:
-    assert make(kind).window_s in {10, 60}
+    assert make(kind).window_s in {10, 60, 300}
     with pytest.raises(ParameterError, match="window_s"):
         make(kind, {"window_s": 0})
     with pytest.raises(ParameterError, match="unheard_of"):
