@@ -189,11 +189,11 @@ def _numeric(spec: FamilySpec, fields: Mapping[str, list[Any]], times: Ints) -> 
         if given is not None and (given[0] is not None or given.count(None) < len(given)):
             # the struct's types let nothing but numbers and None through, and numpy makes NaN of None
             numeric[name] = np.array(given, np.float64)
-    return spec.derive(numeric, times) if spec.derive else numeric
     for name, path in spec.either.items():
         values = [None if isinstance(value, str) else value for value in fields[path]]
         if values.count(None) < len(values):
             numeric[name] = np.array(values, np.float64)
+    return spec.derive(numeric, times) if spec.derive else numeric
 
 
 def _counted(
@@ -209,11 +209,11 @@ def _counted(
         numbering = Numbering[str | None]()
         codes = numbering.codes(values, len(values))
         found[name] = counters.of_texts(codes, tuple(numbering), spec.defaults.get(name), limits, notes)
-    for name, path in spec.numbers.items():
     for name, path in spec.either.items():
         texts = Numbering[str | None]()
         codes = texts.codes((v if isinstance(v, str) else None for v in fields[path]), len(fields[path]))
         found[name] = counters.of_texts(codes, tuple(texts), None, limits, notes)
+    for name, path in spec.numbers.items():
         lists: list[list[int]] = [codes or [] for codes in fields[path]]
         long = [row for row, codes in enumerate(lists) if len(codes) > limits.max_codes]
         notes.add(TRUNCATED, "codes", np.array(long, np.int64))
