@@ -121,14 +121,19 @@ def distances(
 
 
 def excess_ratio(
-    counted: Ints, of: Ints, reference: Floats, ref_of: Floats | float, floor: Floats | float, z: float
+    counted: Ints | Floats,
+    of: Ints | Floats,
+    reference: Floats,
+    ref_of: Floats | float,
+    floor: Floats | float,
+    z: float,
 ) -> Measured:
     """How far a share of events is above its reference, against what chance makes of so few events.
 
     Parameters
     ----------
     counted, of
-        int64[n]: the events counted, of how many.
+        int64[n]: the events counted, of how many; float64[n] where several count as one.
     reference, ref_of
         float64[n], the share in the reference and how many events it is of; NaN where there is none.
     floor

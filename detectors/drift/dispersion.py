@@ -49,6 +49,11 @@ class DesignEffect:
         self._state.reserve(series)
         return np.maximum(self._state["effect"][series].astype(np.float64), 1.0)
 
+    def windows(self, series: Ints) -> Floats:
+        """How many windows have told something of each: float64[n], 56 at most."""
+        self._state.reserve(series)
+        return self._state["windows"][series].astype(np.float64) - _PRIOR_WINDOWS
+
     def learn(self, series: Ints, mean: Floats, m2: Floats, count: Floats | Ints) -> None:
         """Take in a window's moments, float64[n] each; a series without spread is passed over."""
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):

@@ -1,35 +1,37 @@
 """Values far outside the range of the baseline: another unit, a missing decimal point, a default that leaks through."""
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import msgspec
 import numpy as np
 
 from detectors import scoring, special
+from detectors.drift.dispersion import DesignEffect
 from detectors.parameters import check_bounds
-from detectors.protocol import Scores, WindowBatch
-from detectors.stateless import Stateless
+from detectors.protocol import Ints, Scores, WindowBatch
 
 
 class RangeParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``floor_ratio`` is the share of values out of range below which nobody cares.
 
-    ``far_ratio`` says how far out the farthest of them must be, in widths of the baseline's range.
+    ``far_ratio`` says how far out the farthest of them must be, in widths of the baseline's range. ``warmup`` windows
+    tell first how much values of one cause come together.
     """
 
     window_s: int = 60
     floor_ratio: float = 0.01
     far_ratio: float = 0.5
     min_rows: int = 200
+    warmup: int = 10
     false_alarm_ratio: float = 1e-4
 
     def __post_init__(self) -> None:
         """Check the bounds."""
         check_bounds(self, window_s=(1, 86_400), floor_ratio=(0, 1), far_ratio=(0, 1e6), min_rows=(1, 10**9))
-        check_bounds(self, false_alarm_ratio=(1e-12, 0.1))
+        check_bounds(self, warmup=(0, 50), false_alarm_ratio=(1e-12, 0.1))
 
 
-class OutOfRange(Stateless[RangeParams]):
+class OutOfRange:
     r"""Rise of the share of a quantity's values outside the smallest and largest of its baseline, some of them far.
 
     One value in fifty that comes in cents moves neither mean nor bins enough for a distance between distributions.
@@ -37,7 +39,8 @@ class OutOfRange(Stateless[RangeParams]):
 
     The range is of M values, and how much of a stationary stream lies outside it is a matter of chance: beyond either
     end more than a share u does with a probability of $(1 - u)^M$, so $\ln(2 / \alpha) / M$ is added to the noise of
-    a share as for nulls.
+    a share as for nulls. Both N and M are divided by the design effect that the series has shown
+    (:mod:`detectors.drift.dispersion`): ten requests of one session are one draw.
 
     Parameters
     ----------
@@ -46,15 +49,16 @@ class OutOfRange(Stateless[RangeParams]):
 
     Notes
     -----
-    O(N), no state. The label says on which side most of them are: ``under`` or ``over``.
+    O(N); 16 bytes of state per series. The label says on which side most of them are: ``under`` or ``over``.
     """
 
     kind: ClassVar[str] = "range"
     state_version: ClassVar[int] = 1
-    params_type = RangeParams
 
     def __init__(self, params: RangeParams | None = None) -> None:
-        super().__init__(params)
+        self.params = params or RangeParams()
+        self.window_s = self.params.window_s
+        self._effect = DesignEffect()
         self._z = special.z_of(self.params.false_alarm_ratio)
 
     def step(self, windows: WindowBatch) -> Scores:
@@ -63,13 +67,17 @@ class OutOfRange(Stateless[RangeParams]):
         places = np.flatnonzero(numeric.has_edges & (numeric.count >= params.min_rows))
         cur, ref, edges = numeric.cur[places], numeric.ref[places], numeric.edges[places]
         values, ref_values = cur.sum(axis=1), ref.sum(axis=1)
+        series = numeric.series[places]
         ready = (values >= params.min_rows) & (ref_values >= params.min_rows)
+        ready &= self._effect.windows(series) >= params.warmup
+        effect = self._effect.of(series)
+        self._effect.learn(series, numeric.mean[places], numeric.m2[places], numeric.count[places])
         width = edges[:, -1] - edges[:, 0]
         beyond = np.maximum(numeric.max[places] - edges[:, -1], edges[:, 0] - numeric.min[places])
         outside = np.where(beyond >= params.far_ratio * width, cur[:, 0] + cur[:, -1], 0)
-        of_ref = np.maximum(ref_values, 1).astype(np.float64)
-        usual = (ref[:, 0] + ref[:, -1]) / of_ref
-        share = scoring.excess_ratio(outside, values, usual, of_ref, params.floor_ratio, self._z)
+        usual = (ref[:, 0] + ref[:, -1]) / np.maximum(ref_values, 1)
+        of_ref = np.maximum(ref_values / effect, 1)
+        share = scoring.excess_ratio(outside / effect, values / effect, usual, of_ref, params.floor_ratio, self._z)
         noise = share.noise + np.log(2 / params.false_alarm_ratio) / of_ref
         measured = scoring.Measured(
             score=share.score,
@@ -84,3 +92,18 @@ class OutOfRange(Stateless[RangeParams]):
         return scoring.scores(
             self.kind, "out-of-range ratio", scoring.numeric_subject(numeric, places), ready, measured
         )
+
+    def forget(self, series: Ints) -> None:
+        """Drop what was learned of ``series``."""
+        self._effect.forget(series)
+
+    def to_bytes(self) -> bytes:
+        """What was learned."""
+        return self._effect.to_bytes(self.kind, self.state_version)
+
+    @classmethod
+    def from_bytes(cls, raw: bytes, params: object) -> Self:
+        """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
+        detector = cls(msgspec.convert(params, RangeParams))
+        detector._effect = DesignEffect.from_bytes(raw, cls.kind, cls.state_version)
+        return detector

@@ -13,14 +13,16 @@ from detectors.protocol import Scores
 from detectors.registry import REGISTRY
 from detectors.state import StateError
 from schemas.scopes import Scope
-from tests.laws.cases import ANOMALIES, FIELDS, SCOPES, SPANS, again, batch, new, table, windows
+from tests.laws.cases import ANOMALIES, CROWDS, FIELDS, SCOPES, SPANS, again, batch, new, table, windows
 from tests.laws.world import Seen
 
 kinds = pytest.mark.parametrize("kind", sorted(REGISTRY))
 seeds = st.integers(0, 2**32 - 1)
 few = settings(max_examples=3, deadline=None)
 N = 12
-COUNT_EVENTS = {"nulls", "volume", "errors", "outliers", "bad_input", "gpu_throttle", "gpu_xid", "slo"}
+COUNT_EVENTS = {
+    "nulls", "schema", "duplicates", "volume", "errors", "outliers", "bad_input", "gpu_throttle", "gpu_xid", "slo",
+}  # fmt: skip
 """What looks at events rather than at their values, and so has something to say when those are null."""
 
 
@@ -45,7 +47,7 @@ def arrays_of(part: object) -> list[np.ndarray]:
 @given(seed=seeds)
 def test_a_series_score_does_not_depend_on_the_batch_it_comes_in(kind: str, seed: int) -> None:
     # What belongs to one model comes together: its panes have one key.
-    whole, parts = new(kind), {scope.model: new(kind) for scope in SCOPES}
+    whole, parts = new(kind), {scope.model: new(kind) for scope in (*SCOPES, *CROWDS.get(kind, ()))}
     for i, seen in enumerate(windows(seed, N, 0.5, kind, since=8)):
         together = table(whole.step(batch(seen, i)), seen)
         apart: dict[tuple[Scope, str], tuple[float, ...]] = {}

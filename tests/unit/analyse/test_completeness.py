@@ -25,8 +25,9 @@ def event(at: int, **changes: Any) -> bytes:
     """Event number ``at``: ten a second."""
     own: dict[str, Any] = {"amount": float(at % 97), "kind": f"k{at % 3}"}
     body: dict[str, Any] = {
-        "event_id": f"e-{at}", "ts_ms": EPOCH + STEP_MS * at, "model": "m", "model_version": "1", "latency_ms": 5.0 + at % 7,
-        "segment": {"country": "DE" if at % 5 else "FR"}, "features": own | changes.pop("features", {}),
+        "event_id": f"e-{at}", "ts_ms": EPOCH + STEP_MS * at, "model": "m", "model_version": "1",
+        "latency_ms": 5.0 + at % 7, "segment": {"country": "DE" if at % 5 else "FR"},
+        "features": own | changes.pop("features", {}),
     }  # fmt: skip
     return json.dumps({name: value for name, value in (body | changes).items() if value is not None}).encode()
 
