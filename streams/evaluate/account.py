@@ -123,7 +123,7 @@ def on_nab(contender: Contender, files: Sequence[LabelledSeries], scored: Sequen
 
 
 def on_series(contender: Contender, series: LabelledSeries, scored: Scored, first: int = 0) -> tuple[Outcome, Ints]:
-    """How a detector with a threshold fared on one series from row ``first`` on, and its alarms int64[k].
+    """How a detector with a threshold fared on one series from row ``first`` on, and its alarms there, int64[k].
 
     Without a threshold the one is taken from which it would alarm at one row in a thousand: to be read with the others.
     """
@@ -133,7 +133,7 @@ def on_series(contender: Contender, series: LabelledSeries, scored: Scored, firs
         threshold = float(np.quantile(ready, 0.999)) if len(ready) else math.inf
     raised = alarms(scored.score, threshold)
     counted = tally(raised, series.windows, len(series.value), first)
-    return outcome(contender, threshold, counted, [scored], len(series.value)), raised
+    return outcome(contender, threshold, counted, [scored], len(series.value)), raised[raised >= first]
 
 
 def on_windows(scored: Scored, threshold: float, drifts: Ints, window_rows: int, first: int) -> Tally:
