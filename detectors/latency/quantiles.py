@@ -1,7 +1,7 @@
-r"""p50, p95 and p99 of latency against the baseline's."""
+r"""p50, p95 and p99 of latency against the baseline's at this hour."""
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Final, Self
 
 import msgspec
 import numpy as np
@@ -9,8 +9,8 @@ import numpy as np
 from detectors import scoring, special
 from detectors.latency.noise import GRAIN, NAMES, enough, middle, quantile_noise
 from detectors.parameters import check_bounds
-from detectors.protocol import Floats, Role, Scores, WindowBatch
-from detectors.stateless import Stateless
+from detectors.protocol import Floats, Ints, Role, Scores, WindowBatch
+from detectors.seasonal.expectation import SeasonalExpectation
 
 
 class LatencyParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -19,9 +19,11 @@ class LatencyParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ``floor_ratio`` 1.3 says that a third slower is nobody's concern, nor is a rise below ``min_rise_ms``. A quantile
     takes part when ``min_beyond`` events lie beyond it, in the window and in the baseline: 10 events for p50, 500 for
     p99. ``design_effect`` widens the noise for requests that queue behind one another and so are not independent.
+    ``seasonal`` lets the baseline follow the hours of the day.
     """
 
     window_s: int = 10
+    seasonal: bool = True
     floor_ratio: float = 1.3
     min_rise_ms: float = 1.0
     min_beyond: float = 5.0
@@ -34,8 +36,16 @@ class LatencyParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         check_bounds(self, design_effect=(1, 100), false_alarm_ratio=(1e-12, 0.1))
 
 
-class LatencyQuantiles(Stateless[LatencyParams]):
+_MIN_ROWS: Final = 10
+"""Values of a window from which its median teaches the rhythm."""
+
+
+class LatencyQuantiles:
     r"""Logarithm of the worst of p50, p95 and p99 over the baseline's.
+
+    The baseline's quantiles are moved together by as much as the rhythm of p50 over day and week makes of them
+    (:meth:`detectors.seasonal.expectation.Expectation.since`): not at all while no rhythm is known, and never by more
+    than lies between the rhythm's extremes, so that what becomes slower for good is found.
 
     Noise is that of order statistics (:mod:`detectors.latency.noise`). A quantile whose noise exceeds the floor counts
     for less in proportion, so that one score can stand for the three: it is at the floor exactly where the quantile is
@@ -49,23 +59,27 @@ class LatencyQuantiles(Stateless[LatencyParams]):
 
     Notes
     -----
-    O(N), no state. Getting faster is no finding. Two peaks far apart (cache hit and miss) make slopes steep and the
-    noise large: that is meant.
+    O(N); 668 bytes of state per latency series. All windows teach the rhythm, flagged ones too: a baseline from the
+    quietest hour would flag the same hours every day and never learn them. Getting faster is no finding. Two peaks far
+    apart (cache hit and miss) make slopes steep and the noise large: that is meant.
     """
 
     kind: ClassVar[str] = "latency"
-    state_version: ClassVar[int] = 1
-    params_type = LatencyParams
+    state_version: ClassVar[int] = 2
 
     def __init__(self, params: LatencyParams | None = None) -> None:
-        super().__init__(params)
+        self.params = params or LatencyParams()
+        self.window_s = self.params.window_s
+        self._season = SeasonalExpectation(logs=False)
         self._z = special.z_of(self.params.false_alarm_ratio / len(NAMES))
 
     def step(self, windows: WindowBatch) -> Scores:
         """Score every latency series with a baseline."""
         numeric, params = windows.numeric, self.params
         places = np.flatnonzero(numeric.role == Role.LATENCY)
-        value, reference = numeric.quantiles[places], numeric.ref_quantiles[places]
+        value = numeric.quantiles[places]
+        baseline = self._baseline(windows, places)
+        reference = baseline
         N = np.maximum(numeric.count[places], 1).astype(np.float64)
         M = np.maximum(numeric.ref_count[places], 1).astype(np.float64)
         beyond = enough(np.minimum(N, M), params.min_beyond)
@@ -75,7 +89,7 @@ class LatencyQuantiles(Stateless[LatencyParams]):
         floor = float(np.log(params.floor_ratio))
         rise = np.where(value - reference >= params.min_rise_ms, np.log(value / reference), 0.0)
         variance = params.design_effect * (1 / N + 1 / M)
-        noise = GRAIN + self._z * quantile_noise(numeric.ref_quantiles[places], variance)
+        noise = GRAIN + self._z * quantile_noise(baseline, variance)
         note = _note(value, reference, noise, floor)
         weight = np.minimum(1, floor / np.maximum(noise, 1e-12)) if floor > 0 else np.ones_like(noise)
         score = np.where(usable, np.maximum(rise, 0) * weight, -1.0)
@@ -96,6 +110,35 @@ class LatencyQuantiles(Stateless[LatencyParams]):
         )
         subject = scoring.numeric_subject(numeric, places)
         return scoring.scores(self.kind, "ms", subject, np.asarray(usable.any(axis=1)), measured)
+
+    def _baseline(self, windows: WindowBatch, places: Ints) -> Floats:
+        """The baseline's quantiles float64[k, 3] as they are at this hour; the window teaches what is usual."""
+        numeric = windows.numeric
+        reference = numeric.ref_quantiles[places]
+        if not self.params.seasonal:
+            return reference
+        series, middle_ms = numeric.series[places], windows.start_ms + windows.size_ms // 2
+        season = self._season.at(series, middle_ms)
+        p50, count = numeric.quantiles[places, 0], numeric.count[places]
+        taught = np.where((p50 > 0) & (count >= _MIN_ROWS), count, 0).astype(np.float64)
+        self._season.learn(series, middle_ms, np.log(np.where(taught > 0, p50, 1.0)) * taught, taught)
+        measured = np.where(reference[:, 0] > 0, reference[:, 0], np.nan)
+        return np.asarray(reference * np.exp(season.since(np.log(measured)))[:, None], np.float64)
+
+    def forget(self, series: Ints) -> None:
+        """Drop the rhythms of ``series``."""
+        self._season.forget(series)
+
+    def to_bytes(self) -> bytes:
+        """The rhythms."""
+        return self._season.to_bytes(self.kind, self.state_version)
+
+    @classmethod
+    def from_bytes(cls, raw: bytes, params: object) -> Self:
+        """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
+        detector = cls(msgspec.convert(params, LatencyParams))
+        detector._season = SeasonalExpectation.from_bytes(raw, cls.kind, cls.state_version, logs=False)
+        return detector
 
 
 def _note(value: Floats, reference: Floats, noise: Floats, floor: float) -> Callable[[int], str]:

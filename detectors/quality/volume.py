@@ -145,8 +145,8 @@ class VolumeChange:
             label=[_label(x, f) for x, f in zip(count.tolist(), fell.tolist(), strict=True)],
         )
         if params.seasonal:
-            teaches = begun & ~flagged
-            self._season.learn(series, windows.start_ms, scopes.rows.astype(np.float64), teaches.astype(np.float64))
+            teaches, middle_ms = begun & ~flagged, windows.start_ms + windows.size_ms // 2
+            self._season.learn(series, middle_ms, scopes.rows.astype(np.float64), teaches.astype(np.float64))
         # A scope too quiet for its windows is learned from all the same once it has waited long enough.
         due = begun & (~warm | judged | awake | (n_windows >= params.max_windows))
         for column, seen in (("rows", count), ("windows", n_windows), ("exposure", exposure)):
@@ -159,7 +159,7 @@ class VolumeChange:
         if self.params.seasonal:
             return self._season.at(series, windows.start_ms + windows.size_ms // 2)
         none = np.zeros(len(series))
-        return Expectation(none, none + np.nan, none - np.inf, none + np.inf, none + np.nan)
+        return Expectation(none, none + np.nan, none - np.inf, none + np.inf, none, none)
 
     def _bounds(self, season: Expectation, n_windows: Ints) -> tuple[Floats, Floats]:
         """Between what the expectation of ``n_windows`` stays, float64[n] each; 0 and infinity where nothing is known.
@@ -244,11 +244,10 @@ class VolumeChange:
 
     def to_bytes(self) -> bytes:
         """What was learned."""
-        saved = {"level": self._state, "season": self._season}
-        arrays = {
-            name: np.frombuffer(part.to_bytes(name, self.state_version), np.uint8) for name, part in saved.items()
-        }
-        return state.pack(self.kind, self.state_version, arrays)
+        level = self._state.to_bytes("level", self.state_version)
+        season = self._season.to_bytes("season", self.state_version)
+        parts = {"level": np.frombuffer(level, np.uint8), "season": np.frombuffer(season, np.uint8)}
+        return state.pack(self.kind, self.state_version, parts)
 
     @classmethod
     def from_bytes(cls, raw: bytes, params: object) -> Self:

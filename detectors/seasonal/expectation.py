@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from detectors.parameters import check_bounds
 from detectors.protocol import Bools, Floats, Ints
-from detectors.state import Columns
+from detectors.state import Columns, StateError, pack, unpack
 
 HOUR_MS: Final = 3_600_000
 DAY: Final = 24
@@ -37,6 +37,7 @@ _THURSDAY: Final = 72
 """The hour of the week at which the epoch began."""
 _MEAN_ABS: Final = 1.2533
 """A normal's standard deviation over its mean absolute deviation."""
+_SERIES: Final = "#series"
 _BLANK: Final[dict[str, NDArray[Any]]] = {
     "base": np.zeros(()),
     "day": np.zeros(DAY, np.float16),
@@ -94,14 +95,24 @@ class Expectation:
 
     ``rhythm`` is the part of the day and the week, 0 where neither is known: what takes a level from one time to
     another. ``usual`` is base and rhythm together, NaN before the first hour; ``low`` and ``high`` are the usual range,
-    infinite while it is not known. ``error`` is the usual hourly error of ``usual``, NaN before the first hour.
+    infinite while it is not known. ``least`` and ``most`` are the rhythm's extremes in the week.
     """
 
     rhythm: Floats
     usual: Floats
     low: Floats
     high: Floats
-    error: Floats
+    least: Floats
+    most: Floats
+
+    def since(self, reference: Floats) -> Floats:
+        """What has to be added to a reference float64[n], measured at some unknown hour, to make it one of now.
+
+        That is what is usual now instead, but no more than the rhythm can make of it, whatever that hour was: a level
+        that has moved for good is not excused. 0 where no rhythm is known.
+        """
+        moved = np.clip(self.usual - reference, self.rhythm - self.most, self.rhythm - self.least)
+        return np.nan_to_num(moved)
 
 
 class SeasonalExpectation:
@@ -116,13 +127,14 @@ class SeasonalExpectation:
 
     Notes
     -----
-    O(n) per window: a few operations on what the half hour keeps; an hour's end costs some 30 buckets per series.
-    668 bytes of state per series. Hours are UTC's.
+    O(n) per window: a few operations on what the half hour keeps; a new half hour costs some 200 buckets per series.
+    668 bytes of state per series, and 68 that follow from it. Hours are UTC's.
     """
 
     def __init__(self, params: SeasonalParams | None = None, *, logs: bool = True) -> None:
         self.params = params or SeasonalParams()
         self._logs = logs
+        self._rows = _Rows()
         self._state = Columns(_BLANK)
         self._nodes = Columns(_NODES)
 
@@ -136,26 +148,14 @@ class SeasonalExpectation:
         ts_ms
             Event time, ms since the epoch.
         """
-        self._state.reserve(series)
-        open_hour = self._state["hour"][series]
-        self._fold(series[(open_hour >= 0) & (open_hour < ts_ms // HOUR_MS)])
-        return self.ahead(series, ts_ms)
+        rows = self._reserved(series)
+        open_hour = self._state["hour"][rows]
+        self._fold(rows[(open_hour >= 0) & (open_hour < ts_ms // HOUR_MS)])
+        return self._read(rows, ts_ms)
 
     def ahead(self, series: Ints, ts_ms: int) -> Expectation:
         """What is expected at any ``ts_ms`` by the hours that have been learned, see :meth:`at`."""
-        self._state.reserve(series)
-        self._nodes.reserve(series)
-        half, into = divmod(ts_ms - HOUR_MS // 2, HOUR_MS)
-        stale = series[self._nodes["half"][series] != half]
-        if len(stale):
-            self._prepare(stale, half)
-        left, right, low, high = self._nodes["nodes"][series].T
-        rhythm = left + (right - left) * (into / HOUR_MS)
-        fresh = self._state["hours"][series] == 0
-        usual = np.where(fresh, np.nan, self._state["base"][series] + rhythm)
-        free = self._state["free_until_h"][series] > ts_ms // HOUR_MS
-        error = np.where(fresh, np.nan, self._state["spread"][series])
-        return Expectation(rhythm, usual, np.where(free, -np.inf, low), np.where(free, np.inf, high), error)
+        return self._read(self._reserved(series), ts_ms)
 
     def learn(self, series: Ints, ts_ms: int, amount: Floats, weight: Floats) -> None:
         """Add a window to the hour of ``ts_ms``, after :meth:`at`; what should not teach has weight 0.
@@ -167,156 +167,230 @@ class SeasonalExpectation:
         amount, weight
             float64[n]: events and windows, errors and events, or a value times its weight and that weight.
         """
-        taught = weight > 0
+        rows, taught = self._reserved(series), weight > 0
         if not taught.all():
-            series, amount, weight = series[taught], amount[taught], weight[taught]
-        self._state["hour"][series] = ts_ms // HOUR_MS
-        self._state["amount"][series] += amount
-        self._state["weight"][series] += weight
+            rows, amount, weight = rows[taught], amount[taught], weight[taught]
+        self._state["hour"][rows] = ts_ms // HOUR_MS
+        self._state["amount"][rows] += amount
+        self._state["weight"][rows] += weight
 
     def release(self, series: Ints, ts_ms: int) -> None:
         """Let everything be usual of ``series`` for ``release_hours``: they have stayed outside for too long."""
-        self._state["free_until_h"][series] = ts_ms // HOUR_MS + self.params.release_hours
-        self._state["shift"][series] = 0
+        rows = self._reserved(series)
+        self._state["free_until_h"][rows] = ts_ms // HOUR_MS + self.params.release_hours
+        self._state["shift"][rows] = 0
 
     def forget(self, series: Ints) -> None:
         """Drop what was learned of ``series``."""
-        self._state.forget(series)
-        self._nodes.forget(series)
+        rows = self._rows.free(series)
+        self._state.forget(rows)
+        self._nodes.forget(rows)
 
     def to_bytes(self, kind: str, version: int) -> bytes:
-        """What was learned."""
-        return self._state.to_bytes(kind, version)
+        """What was learned, by ascending series."""
+        series, rows = self._rows.used()
+        arrays = {name: self._state[name][rows] for name in _BLANK}
+        return pack(kind, version, {_SERIES: series, **arrays})
 
     @classmethod
     def from_bytes(
         cls, raw: bytes, kind: str, version: int, params: SeasonalParams | None = None, *, logs: bool = True
     ) -> Self:
-        """What :meth:`to_bytes` saved; raises StateError if it is not that."""
+        """What :meth:`to_bytes` saved.
+
+        Raises
+        ------
+        StateError
+            If it is not that.
+        """
+        arrays = unpack(raw, kind, version)
+        series = arrays.pop(_SERIES, None)
+        shapes = {name: (array.dtype, array.shape[1:]) for name, array in arrays.items()}
+        if series is None or shapes != {name: (row.dtype, row.shape) for name, row in _BLANK.items()}:
+            raise StateError(f"state of {kind} with other rhythms: start without it")
         bank = cls(params, logs=logs)
-        bank._state = Columns.from_bytes(raw, kind, version, _BLANK)
+        rows = bank._reserved(series)
+        for name, array in arrays.items():
+            bank._state[name][rows] = array
         return bank
 
-    def _fold(self, series: Ints) -> None:
-        """Learn the hours that ``series`` have behind them."""
-        if not len(series):
+    def _reserved(self, series: Ints) -> Ints:
+        rows = self._rows.of(series)
+        self._state.reserve(rows)
+        self._nodes.reserve(rows)
+        return rows
+
+    def _read(self, rows: Ints, ts_ms: int) -> Expectation:
+        half, into = divmod(ts_ms - HOUR_MS // 2, HOUR_MS)
+        stale = rows[self._nodes["half"][rows] != half]
+        if len(stale):
+            self._prepare(stale, half)
+        left, right, low, high, least, most = self._nodes["nodes"][rows].T
+        rhythm = left + (right - left) * (into / HOUR_MS)
+        fresh = self._state["hours"][rows] == 0
+        usual = np.where(fresh, np.nan, self._state["base"][rows] + rhythm)
+        free = self._state["free_until_h"][rows] > ts_ms // HOUR_MS
+        return Expectation(rhythm, usual, np.where(free, -np.inf, low), np.where(free, np.inf, high), least, most)
+
+    def _fold(self, rows: Ints) -> None:
+        """Learn the hours that ``rows`` have behind them."""
+        if not len(rows):
             return
         state = self._state
-        hour = state["hour"][series].astype(np.int64)
-        amount, weight = state["amount"][series], state["weight"][series]
+        hour, free_until = state["hour"][rows].astype(np.int64), state["free_until_h"][rows]
+        amount, weight = state["amount"][rows], state["weight"][rows]
         y = np.log((amount + 0.5) / weight) if self._logs else amount / weight
-        state["amount"][series], state["weight"][series], state["hour"][series] = 0.0, 0.0, -1
-        self._nodes["half"][series] = _NODES["half"]
-        free_until = state["free_until_h"][series]
+        state["amount"][rows], state["weight"][rows], state["hour"][rows] = 0.0, 0.0, -1
+        self._nodes["half"][rows] = _NODES["half"]
         free = hour < free_until
-        self._drift(series[free], hour[free], y[free])
+        self._drift(rows[free], hour[free], y[free])
         back = ~free & (free_until > 0)
-        self._settle(series[back])
-        self._teach(series[~free], hour[~free], y[~free])
+        self._settle(rows[back])
+        self._teach(rows[~free], hour[~free], y[~free])
 
-    def _drift(self, series: Ints, hour: Ints, y: Floats) -> None:
+    def _drift(self, rows: Ints, hour: Ints, y: Floats) -> None:
         """Follow where released series go; their rhythm is not taught."""
-        state, row = self._state, np.arange(len(series))
-        day, week = self._rhythms(series, hour)
-        e = y - state["base"][series] - (day + week)[row]
-        state["shift"][series] += (e - state["shift"][series]) / _SHIFT_HOURS
+        state = self._state
+        day, week = self._rhythms(rows, hour)
+        e = y - state["base"][rows] - day - week
+        state["shift"][rows] += (e - state["shift"][rows]) / _SHIFT_HOURS
 
-    def _settle(self, series: Ints) -> None:
+    def _settle(self, rows: Ints) -> None:
         """Move the base of series whose release is over, and that have not come back."""
         state = self._state
-        shift = state["shift"][series].astype(np.float64)
-        stays = np.abs(shift) > self.params.reach * state["spread"][series]
-        state["base"][series] += np.where(stays, shift, 0.0)
-        state["free_until_h"][series], state["shift"][series] = 0, 0
+        shift = state["shift"][rows].astype(np.float64)
+        stays = np.abs(shift) > self.params.reach * state["spread"][rows]
+        state["base"][rows] += np.where(stays, shift, 0.0)
+        state["free_until_h"][rows], state["shift"][rows] = 0, 0
 
-    def _teach(self, series: Ints, hour: Ints, y: Floats) -> None:
-        if not len(series):
+    def _teach(self, rows: Ints, hour: Ints, y: Floats) -> None:
+        if not len(rows):
             return
         state, params = self._state, self.params
         h, H = hour % DAY, (hour + _THURSDAY) % WEEK
-        hours, base = state["hours"][series], state["base"][series]
+        hours, base = state["hours"][rows], state["base"][rows]
         first = hours == 0
         base = np.where(first, y, base)
-        day, week = self._rhythms(series, hour)
-        day_n, week_n = state["day_n"][series, h], state["week_n"][series, H]
-        own_day, own_week = state["day"][series, h].astype(np.float64), state["week"][series, H].astype(np.float64)
-        spread = np.where(first, _PRIOR_SPREAD, state["spread"][series])
+        day, week = self._rhythms(rows, hour)
+        day_n, week_n = state["day_n"][rows, h], state["week_n"][rows, H]
+        own_day, own_week = state["day"][rows, h].astype(np.float64), state["week"][rows, H].astype(np.float64)
+        spread = np.where(first, _PRIOR_SPREAD, state["spread"][rows])
         seen = day_n > 0
         e = y - base - day - week
         # A bucket that nothing has filled learns what comes; what has been filled, no outliers.
         kept = np.where(seen, np.clip(e, -params.clip * spread, params.clip * spread), e)
         r = kept + day + week
-        self._prove(series, (day_n > 0, own_day, r), (week_n > 0, own_week, r - own_day))
+        self._prove(rows, (day_n > 0, own_day, r), (week_n > 0, own_week, r - own_day))
         gain = np.where(seen, 1 / params.base_hours, 0.0)
-        state["base"][series] = base + gain * kept
+        state["base"][rows] = base + gain * kept
         day_gain = 1 / np.minimum(day_n + 1.0, params.memory_days)
         week_gain = 1 / np.minimum(week_n + 1.0, params.memory_weeks)
         own_day = own_day + day_gain * (r - own_day - own_week)
-        state["day"][series, h] = own_day
+        state["day"][rows, h] = own_day
         # What the week adds is what the day leaves.
-        state["week"][series, H] = own_week + np.where(seen, week_gain * (r - own_day - own_week), 0.0)
-        state["day_n"][series, h] = np.minimum(day_n, params.memory_days) + 1
-        state["week_n"][series, H] = np.where(seen, np.minimum(week_n, params.memory_weeks) + 1, week_n)
+        state["week"][rows, H] = own_week + np.where(seen, week_gain * (r - own_day - own_week), 0.0)
+        state["day_n"][rows, h] = np.minimum(day_n, params.memory_days) + 1
+        state["week_n"][rows, H] = np.where(seen, np.minimum(week_n, params.memory_weeks) + 1, week_n)
         weight = np.maximum(1 / (hours + _PRIOR_HOURS), 1 / _SPREAD_HOURS)
         wide = spread + weight * (_MEAN_ABS * np.abs(kept) - spread)
-        state["spread"][series] = np.maximum(np.where(seen, wide, spread), _LEAST_SPREAD)
-        state["hours"][series] = hours + 1
-        self._centre(series)
+        state["spread"][rows] = np.maximum(np.where(seen, wide, spread), _LEAST_SPREAD)
+        state["hours"][rows] = hours + 1
+        self._centre(rows)
 
-    def _rhythms(self, series: Ints, hour: Ints) -> tuple[Floats, Floats]:
+    def _rhythms(self, rows: Ints, hour: Ints) -> tuple[Floats, Floats]:
         """What day and week are believed to add at ``hour`` int64[n]: float64[n] each."""
         state = self._state
-        day_share, week_share = self._shares(series)
-        day = state["day"][series, hour % DAY].astype(np.float64)
-        week = state["week"][series, (hour + _THURSDAY) % WEEK].astype(np.float64)
+        day_share, week_share = self._shares(rows)
+        day = state["day"][rows, hour % DAY].astype(np.float64)
+        week = state["week"][rows, (hour + _THURSDAY) % WEEK].astype(np.float64)
         return day_share * day, week_share * week
 
-    def _shares(self, series: Ints) -> tuple[Floats, Floats]:
-        day_xy, day_xx, week_xy, week_xx = self._state["proof"][series].astype(np.float64).T
+    def _shares(self, rows: Ints) -> tuple[Floats, Floats]:
+        day_xy, day_xx, week_xy, week_xx = self._state["proof"][rows].astype(np.float64).T
         doubt = self.params.proof_ratio**2
         return (
             np.clip(day_xy / np.maximum(day_xx + DAY * doubt, 1e-12), 0, 1),
             np.clip(week_xy / np.maximum(week_xx + WEEK * doubt, 1e-12), 0, 1),
         )
 
-    def _prove(self, series: Ints, *rhythms: tuple[Bools, Floats, Floats]) -> None:
+    def _prove(self, rows: Ints, *rhythms: tuple[Bools, Floats, Floats]) -> None:
         """Remember what each rhythm foretold, and what there was to foretell."""
-        proof = self._state["proof"][series].astype(np.float64)
+        proof = self._state["proof"][rows].astype(np.float64)
         for i, (seen, foretold, there) in enumerate(rhythms):
             fade = np.where(seen, 1 - 1 / _SPREAD_HOURS, 1.0)
             proof[:, 2 * i] = proof[:, 2 * i] * fade + np.where(seen, foretold * there, 0.0)
             proof[:, 2 * i + 1] = proof[:, 2 * i + 1] * fade + np.where(seen, foretold * foretold, 0.0)
-        self._state["proof"][series] = proof
+        self._state["proof"][rows] = proof
 
-    def _centre(self, series: Ints) -> None:
+    def _centre(self, rows: Ints) -> None:
         """Let the hours of the day that are known have mean 0: the rest is the base's."""
         state = self._state
-        day, seen = state["day"][series].astype(np.float64), state["day_n"][series] > 0
+        day, seen = state["day"][rows].astype(np.float64), state["day_n"][rows] > 0
         mean = np.where(seen, day, 0.0).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
         # Half of the resolution of what is kept: less would never be seen in it.
         mean = np.where(np.abs(mean) > 0.001, mean, 0.0)
-        state["day"][series] = np.where(seen, day - mean[:, None], 0.0)
-        state["base"][series] += mean
+        state["day"][rows] = np.where(seen, day - mean[:, None], 0.0)
+        state["base"][rows] += mean
 
-    def _prepare(self, series: Ints, half: int) -> None:
+    def _prepare(self, rows: Ints, half: int) -> None:
         """Keep what the half hour after the middle of hour ``half`` needs: both ends' rhythm, and the usual range."""
         state, params = self._state, self.params
         hours = np.array([half, half + 1])
         around = half + np.array([-1, 0, 1, 2])
-        day_share, week_share = self._shares(series)
-        day = day_share[:, None] * state["day"][series][:, around % DAY]
-        week = week_share[:, None] * state["week"][series]
+        day_share, week_share = self._shares(rows)
+        every_day = day_share[:, None] * state["day"][rows]
+        day = every_day[:, around % DAY]
+        week = week_share[:, None] * state["week"][rows]
         ends = day[:, 1:3] + week[:, (hours + _THURSDAY) % WEEK]
         every = (around[:, None] + DAY * np.arange(7) + _THURSDAY) % WEEK
         curves = day[:, :, None] + week[:, every]
-        reach = params.reach * state["spread"][series]
-        base = state["base"][series]
-        known = state["hours"][series] >= params.known_hours
+        reach = params.reach * state["spread"][rows]
+        base = state["base"][rows]
+        known = state["hours"][rows] >= params.known_hours
         low = np.where(known, base + curves.min(axis=(1, 2)) - reach, -np.inf)
         high = np.where(known, base + curves.max(axis=(1, 2)) + reach, np.inf)
-        self._nodes["nodes"][series] = np.column_stack((ends, low, high))
-        self._nodes["half"][series] = half
+        whole = (week.reshape(-1, 7, DAY) + every_day[:, None, :]).reshape(-1, WEEK)
+        self._nodes["nodes"][rows] = np.column_stack((ends, low, high, whole.min(axis=1), whole.max(axis=1)))
+        self._nodes["half"][rows] = half
 
 
-_NODES: Final[dict[str, NDArray[Any]]] = {"nodes": np.zeros(4), "half": np.full((), -(2**62), np.int64)}
+_NODES: Final[dict[str, NDArray[Any]]] = {"nodes": np.zeros(6), "half": np.full((), -(2**62), np.int64)}
 """What follows from the state for the present half hour; it is not saved."""
+
+
+class _Rows:
+    """Which row belongs to which series: ids are those of all quantities, of which a bank has few."""
+
+    def __init__(self) -> None:
+        self._row = Columns(_NO_ROW)
+        self._free: list[int] = []
+        self._most = 0
+
+    def of(self, series: Ints) -> Ints:
+        """The rows int64[n] of distinct ``series`` int64[n], new ones for what is new."""
+        self._row.reserve(series)
+        rows = self._row["row"][series]
+        new = np.flatnonzero(rows < 0)
+        if len(new):
+            again = [self._free.pop() for _ in range(min(len(new), len(self._free)))]
+            rows[new] = [*again, *range(self._most, self._most + len(new) - len(again))]
+            self._most += len(new) - len(again)
+            self._row["row"][series] = rows
+        return rows.astype(np.int64)
+
+    def free(self, series: Ints) -> Ints:
+        """The rows that ``series`` had, for others now."""
+        self._row.reserve(series)
+        rows = self._row["row"][series]
+        rows = rows[rows >= 0].astype(np.int64)
+        self._row.forget(series)
+        self._free += rows.tolist()
+        return rows
+
+    def used(self) -> tuple[Ints, Ints]:
+        """All series that have a row, ascending, and their rows."""
+        series = np.flatnonzero(self._row["row"] >= 0)
+        return series, self._row["row"][series].astype(np.int64)
+
+
+_NO_ROW: Final[dict[str, NDArray[Any]]] = {"row": np.full((), -1, np.int32)}

@@ -160,7 +160,7 @@ def rhythm(
     for i in range(1, steps):
         wander[i] = wander[i - 1] * fade + kicks[i]
     wander *= rng.uniform(0.02, 0.1, n)
-    base = rng.uniform(*np.log(events), n)
+    base = rng.uniform(np.log(events[0]), np.log(events[1]), n)
     return base + day + weekend + wander + rng.uniform(-0.03, 0.03, n) * t[:, None] / 7, holiday
 
 
@@ -342,11 +342,10 @@ def _data(folder: Path) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Print what was asked for."""
     match list(arguments):
-        case ["compare", *n]:
-            _compare(int(n[0]) if n else 40)
+        case ["compare", *given]:
+            _compare(int(given[0]) if given else 40)
         case ["year", *given]:
-            n, days = (int(number) for number in given[:2] or ("20", "365"))
-            _year(n, days)
+            _year(*(int(number) for number in given[:2] or ("20", "365")))
         case ["power", *given]:
             _power(int(given[0]) if given else 40)
         case ["data", folder]:
