@@ -21,7 +21,8 @@ from types import FrameType
 from typing import Self
 
 from deploy.local.clickhouse_access import LocalTls, read_users
-from deploy.local.process import LOOPBACK, ChildProcess, LocalPartError, free_port, port_is_free
+from deploy.local.ports import LOOPBACK, free_port, port_is_free
+from deploy.local.process import ChildProcess, LocalPartError
 
 _PROBE_TIMEOUT_S = 2.0
 _START_TIMEOUT_S = 60.0

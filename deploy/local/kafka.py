@@ -13,7 +13,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from deploy.local.jars import find_java, resolve_jars
-from deploy.local.process import LOOPBACK, ChildProcess, LocalPartError, free_port, port_accepts, port_is_free
+from deploy.local.ports import LOOPBACK, free_port, port_accepts, port_is_free
+from deploy.local.process import ChildProcess, LocalPartError
 
 _FORMAT_TIMEOUT_S = 120.0
 _PROBE_TIMEOUT_S = 2.0
@@ -121,7 +122,7 @@ class LocalKafka:
         self.properties = dict(properties or {})
         self.cluster_id = cluster_id or new_cluster_id()
         self.port = free_port() if port is None else port
-        self.controller_port = free_port(other_than=self.port)
+        self.controller_port = free_port()
         self._child = ChildProcess("the local Kafka broker", self.data_dir / "kafka.log")
 
     @property

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,12 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-LOOPBACK = "127.0.0.1"
 _LAUNCHER = Path(__file__).with_name("launcher.py")
-# Below the range that the kernel hands to outgoing connections (Linux: 32768 and up), so that a connection that
-# some program opens between our choice and the child's bind cannot take the port.
-_PORTS = range(20_000, 32_000)
-_PORT_ATTEMPTS = 200
 _POLL_S = 0.02
 _KILL_WAIT_S = 10.0
 _TAIL_LINES = 30
@@ -31,42 +24,6 @@ _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="halcyon-spawner
 
 class LocalPartError(RuntimeError):
     """A local part could not be set up, started or stopped; the message says what to do."""
-
-
-def port_is_free(port: int) -> bool:
-    """Whether a server could listen on this loopback port now."""
-    with socket.socket() as probe:
-        # As servers do: a port that only holds connections on their way out (TIME_WAIT) is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
-    return True
-
-
-def port_accepts(port: int) -> bool:
-    """Whether a server listens on this loopback port now."""
-    with socket.socket() as probe:
-        probe.settimeout(1.0)
-        return probe.connect_ex((LOOPBACK, port)) == 0
-
-
-def free_port(other_than: int | None = None) -> int:
-    """Choose a loopback port that no server has, and that is not `other_than`.
-
-    Raises
-    ------
-    LocalPartError
-        When no free port was found.
-    """
-    # The system's generator: a seeded one would make two processes choose the same ports.
-    chooser = random.SystemRandom()
-    for _ in range(_PORT_ATTEMPTS):
-        port = chooser.choice(_PORTS)
-        if port != other_than and port_is_free(port):
-            return port
-    raise LocalPartError(f"no free port between {_PORTS.start} and {_PORTS.stop} on {LOOPBACK}: end unused servers")
 
 
 class ChildProcess:

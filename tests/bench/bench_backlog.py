@@ -16,7 +16,8 @@ import psutil
 from confluent_kafka import Producer
 
 from deploy.local.kafka import LocalKafka
-from deploy.local.process import ChildProcess, free_port
+from deploy.local.ports import free_port
+from deploy.local.process import ChildProcess
 from schemas import rows as row_codec
 from schemas.rows import TABLES, RowBatch
 from streams.cli.topics import declared

@@ -17,7 +17,7 @@ from confluent_kafka import ElectionType, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from deploy.local.kafka import LocalKafka, new_cluster_id
-from deploy.local.process import LOOPBACK, free_port
+from deploy.local.ports import LOOPBACK, free_port
 from tests.harness.proxy import Requests, TcpProxy
 from tests.harness.waiting import wait_for
 
@@ -79,15 +79,15 @@ class KafkaCluster:
     """
 
     def __init__(self, folder: Path, nodes: int = 1, heap_mb: int = 512) -> None:
-        cluster_id, taken = new_cluster_id(), 0
+        cluster_id = new_cluster_id()
         self.nodes: list[LocalKafka] = []
         self._listeners: list[int] = []
         self._proxies: list[int] = []
         self._keepers = ExitStack()
         for number in range(1, nodes + 1):
             self.nodes.append(LocalKafka(folder / f"kafka-{number}", heap_mb=heap_mb, cluster_id=cluster_id))
-            self._listeners.append(taken := free_port(other_than=taken))
-            self._proxies.append(taken := free_port(other_than=taken))
+            self._listeners.append(free_port())
+            self._proxies.append(free_port())
         voters = ",".join(f"{n}@{LOOPBACK}:{node.controller_port}" for n, node in enumerate(self.nodes, 1))
         for number, node in enumerate(self.nodes, 1):
             behind, before = self._listeners[number - 1], self._proxies[number - 1]

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Final, Self
 
-from deploy.local.process import LOOPBACK
+from deploy.local.ports import LOOPBACK
 from tests.harness.proxy import reset_socket
 
 _TIMEOUT_S: Final = 60.0

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
 
-from deploy.local.process import LOOPBACK, free_port
+from deploy.local.ports import LOOPBACK, free_port
 
 _CHUNK: Final = 1 << 16
 _START_S: Final = 10.0
@@ -120,7 +120,7 @@ class TcpProxy:
     def __init__(
         self, server_port: int, port: int | None = None, new_chooser: Callable[[], Chooses] = Requests
     ) -> None:
-        self.port = free_port(other_than=server_port) if port is None else port
+        self.port = free_port() if port is None else port
         self.accepted = 0
         self.refused_count = 0
         self.answers_lost = 0

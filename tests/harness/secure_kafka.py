@@ -28,7 +28,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but
 )
 
 from deploy.local.kafka import LocalKafka
-from deploy.local.process import LOOPBACK, free_port
+from deploy.local.ports import LOOPBACK, free_port
 from streams.acls import Acl
 from tests.harness.certificates import Authority, Pair
 

@@ -17,7 +17,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from deploy.local.clickhouse import LocalClickHouse
 from deploy.local.clickhouse_sql import Insert, result_format, split_insert
-from deploy.local.process import port_is_free
+from deploy.local.ports import port_is_free
 
 pytestmark = pytest.mark.integration
 

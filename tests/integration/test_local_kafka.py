@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ from confluent_kafka.cimpl import NewTopic
 from deploy.local import jars
 from deploy.local.jars import find_java, kafka_version, resolve_jars
 from deploy.local.kafka import LocalKafka
-from deploy.local.process import ChildProcess, LocalPartError, free_port, port_is_free, tail
+from deploy.local.ports import Ports, free_port, port_is_free
+from deploy.local.process import ChildProcess, LocalPartError, tail
 
 pytestmark = pytest.mark.integration
 
@@ -238,21 +240,47 @@ def test_a_child_that_ignores_sigterm_is_killed(sleeper: ChildProcess, tmp_path:
 
 
 def test_free_ports_are_free_and_differ() -> None:
-    ports = {free_port() for _ in range(50)}
-    assert len(ports) > 40
-    assert all(port_is_free(port) for port in ports)
-    with pytest.raises(LocalPartError, match="no free port"):
-        _only_port_taken()
+    ports = [free_port() for _ in range(250)]
+    assert len(set(ports)) == len(ports)
+    assert all(port_is_free(port) for port in ports[-10:])
 
 
-def _only_port_taken() -> None:
-    patch = pytest.MonkeyPatch()
-    with patch.context() as context, socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
+TAKE_THREE = """
+import sys
+from pathlib import Path
+from deploy.local.ports import Ports
+ports = Ports(range(20_000, 20_200), Path(sys.argv[1]))
+print(*(ports.take() for _ in range(3)), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_no_two_processes_are_given_the_same_port(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", TAKE_THREE, str(tmp_path)]
+    first, second = (subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2))
+    with first, second:
+        blocks = [{int(port) // 100 for port in one.stdout.readline().split()} for one in (first, second) if one.stdout]
+        assert len(blocks[0]) == len(blocks[1]) == 1
+        assert not blocks[0] & blocks[1]
+        with pytest.raises(LocalPartError, match="no free port"):
+            Ports(range(20_000, 20_200), tmp_path).take()
+        first.communicate()
+        second.communicate()
+    with closing(Ports(range(20_000, 20_200), tmp_path)) as heir:
+        assert heir.take() in range(20_000, 20_200)
+
+
+def test_ports_are_given_again_when_all_were(tmp_path: Path) -> None:
+    with closing(Ports(range(20_000, 20_010), tmp_path)) as ports:
+        taken = [ports.take() for _ in range(25)]
+    assert set(taken) <= set(range(20_000, 20_010))
+
+
+def test_where_no_port_is_free_it_is_said(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        context.setattr("deploy.local.process._PORTS", range(port, port + 1))
-        free_port()
+        with pytest.raises(LocalPartError, match="no free port"):
+            Ports(range(port, port + 1), tmp_path).take()
 
 
 def test_tail_reads_the_end_only(tmp_path: Path) -> None:

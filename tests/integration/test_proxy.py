@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.local.process import LOOPBACK, free_port, port_accepts
+from deploy.local.ports import LOOPBACK, free_port, port_accepts
 from tests.harness.proxy import Requests, TcpProxy
 from tests.harness.waiting import wait_for
 

@@ -13,7 +13,7 @@ import pytest
 
 from deploy.local.clickhouse import LocalClickHouse
 from deploy.local.clickhouse_access import LocalTls
-from deploy.local.process import LOOPBACK
+from deploy.local.ports import LOOPBACK
 from schemas.clickhouse import migrations
 from streams.cli.app import run
 from streams.cli.stack import _clickhouse_answers

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deploy.local.process import free_port
+from deploy.local.ports import free_port
 from tests.harness.waiting import wait_for
 from tests.harness.workers import Worker
 

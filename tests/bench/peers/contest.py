@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import psutil
 
-from deploy.local.process import free_port
+from deploy.local.ports import free_port
 from streams.cli.topics import declared
 from streams.topics import Topic, TopicAdmin
 from tests.bench.contenders import PARTITIONS
