@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import detectors
+from detectors import series as series_detectors
+from detectors.registry import REGISTRY
+from streams.evaluate import banks, contenders
 from streams.evaluate.contenders import Contender
 from streams.evaluate.series import LabelledSeries
 
@@ -38,7 +41,7 @@ def run(contender: Contender, series: LabelledSeries, window_rows: int = 1, cach
     cache
         Where scores are looked for and kept, by detector, series and code of the detectors; None: neither.
     """
-    path = None if cache is None else cache / f"{contender.name}-{_key(series, window_rows)}.npz"
+    path = None if cache is None else cache / f"{contender.name}-{_key(contender, series, window_rows)}.npz"
     if path is not None and path.is_file():
         with np.load(path) as kept:
             return Scored(kept["score"], float(kept["cpu_s"]))
@@ -66,13 +69,15 @@ def run_all(
     return result
 
 
-def _key(series: LabelledSeries, window_rows: int) -> str:
-    content = series.ts_ms.tobytes() + series.value.tobytes() + _code()
+def _key(contender: Contender, series: LabelledSeries, window_rows: int) -> str:
+    content = series.ts_ms.tobytes() + series.value.tobytes() + _code(registered=contender.name in REGISTRY)
     return f"{blake2b(content, digest_size=8).hexdigest()}-{window_rows}"
 
 
 @once
-def _code() -> bytes:
+def _code(*, registered: bool) -> bytes:
     """What the scores follow from, besides the series: a detector that has changed is asked again."""
-    folders = (Path(detectors.__file__).parent, Path(__file__).parent)
-    return b"".join(path.read_bytes() for folder in folders for path in sorted(folder.rglob("*.py")))
+    of_series, of_windows = Path(series_detectors.__file__).parent, Path(detectors.__file__).parent
+    folders = (of_windows,) if registered else (of_series, of_windows / "adapters")
+    paths = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+    return b"".join(path.read_bytes() for path in (*paths, Path(banks.__file__), Path(contenders.__file__)))
