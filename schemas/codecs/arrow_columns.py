@@ -130,6 +130,8 @@ class ArrowTexts(Sequence[str]):
     def hashes(self) -> Hashes:
         """uint64[n]: the hash of each text, from Arrow's own bytes."""
         column = self.column
+        if isinstance(column, pa.ChunkedArray):  # the work of a piece is paid by the call
+            column = column.combine_chunks()
         pieces = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
         return np.concatenate([_hashes(piece) for piece in pieces if len(piece)] or [np.empty(0, np.uint64)])
 
@@ -150,7 +152,7 @@ def _hashes(column: pa.Array) -> Hashes:
     wide = np.int64 if _is.is_large_string(column.type) else np.int32
     offsets = np.frombuffer(ends, wide)[column.offset : column.offset + len(column) + 1].astype(np.int64)
     texts = np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
-    found = hashes.of_bytes(texts, offsets)
+    found = hashes.of_bytes(texts, offsets[:-1], offsets[1:])
     return np.where(is_null(column), np.uint64(hashes.NONE), found) if column.null_count else found
 
 

@@ -55,34 +55,41 @@ def of_texts(texts: Sequence[str]) -> Hashes:
     """
     if isinstance(texts, Hashing):
         return texts.hashes()
-    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-    data = "".join(texts).encode()
-    if len(data) != int(lengths.sum()):  # not all of them are ASCII
+    # One join and one search for what was put between take less than asking every text for its length.
+    data = ("\0".join(texts) + "\0").encode() if texts else b""
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 0)
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    if len(ends) != len(texts):  # a text holds what was put between
         parts = [text.encode() for text in texts]
-        lengths, data = np.fromiter(map(len, parts), np.int64, len(parts)), b"".join(parts)
-    return of_bytes(np.frombuffer(data, np.uint8), np.concatenate(([0], np.cumsum(lengths))))
+        ends = np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)))
+        data, starts = b"".join(parts), np.concatenate(([0], ends[:-1]))
+    return of_bytes(np.frombuffer(data, np.uint8), starts[: len(texts)], ends)
 
 
-def of_bytes(data: Bytes, offsets: Ints) -> Hashes:
-    """uint64[n]: the hash of each run ``data[offsets[i]:offsets[i + 1]]``.
+def of_bytes(data: Bytes, starts: Ints, ends: Ints) -> Hashes:
+    """uint64[n]: the hash of each run ``data[starts[i]:ends[i]]``.
 
     Parameters
     ----------
     data
         uint8[b].
-    offsets
-        int64[n + 1], never falling.
+    starts, ends
+        int64[n] each; starts never fall, and no end is before its start.
     """
-    whole = np.diff(offsets)
+    whole = ends - starts
     length = np.minimum(whole, _MAX_BYTES)
     hashes = np.full(len(length), NONE, np.uint64)
     sizes = np.flatnonzero(np.bincount(length, minlength=1))
     for size in sizes[sizes > 0].tolist():
-        if len(sizes) == 1 and size < _MAX_BYTES:  # ids of one length are the rule, and lie side by side
-            return _mixed(data[int(offsets[0]) : int(offsets[-1])].reshape(-1, size), whole)
-        at = np.flatnonzero(length == size)
-        rows = np.lib.stride_tricks.sliding_window_view(data, size)[offsets[at]]
-        hashes[at] = _mixed(rows, whole[at])
+        windows = np.lib.stride_tricks.sliding_window_view(data, size)
+        if len(sizes) > 1:
+            at = np.flatnonzero(length == size)
+            hashes[at] = _mixed(windows[starts[at]], whole[at])
+            continue
+        # Ids of one length are the rule, and lie at one distance from each other: nothing is to be gathered.
+        step = int(starts[1] - starts[0]) if len(starts) > 1 else size
+        even = step > 0 and int(starts[-1] - starts[0]) == step * (len(starts) - 1) and (np.diff(starts) == step).all()
+        return _mixed(windows[int(starts[0]) : int(starts[-1]) + 1 : step] if even else windows[starts], whole)
     return hashes
 
 

@@ -30,7 +30,7 @@ class PaneLimits:
     segment_fields: tuple[str, ...] = ()
     sample_rows: int = 256
     sample_bytes: int = 16 << 20
-    sample_ids: int = 40
+    sample_ids: int = 24
 
 
 class Scoping:

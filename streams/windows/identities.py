@@ -27,10 +27,13 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 WINDOW_IDS: Final = 256
-"""Ids that a window keeps of a scope: 3 kB; a share of 5 % has a standard error of 1.4 points, one of a half 3."""
+"""Ids that a window keeps of a scope, 3 kB: of so many a share of 5 % has a standard error of 1.4 points, a half of 3."""
 ALL: Final = np.uint64(2**64 - 1)
 """The limit where every id is known."""
 _SLACK: Final = 8_192
+_RADIX_MAX: Final = 1 << 16
+_MANY: Final = 4
+"""How many times as many events as are kept it takes to be worth a look at which may stay."""
 _ROOM: Final = 8
 _HASH_RANGE: Final = 2.0**64 - 2.0**12
 """As much of it as a float can hold and still be made a whole number."""
@@ -101,7 +104,7 @@ class IdSums:
         counts = np.bincount(scope)
         self._reserve(len(counts))
         self._events[: len(counts)] += counts
-        low = self._low(scope, hashes)
+        low = self._low(scope, hashes, int(np.count_nonzero(counts)))
         self._hold(scope[low], hashes[low], np.ones(len(low), np.int64))
 
     def merge(self, other: SampledIds) -> None:
@@ -146,13 +149,13 @@ class IdSums:
             self._limit = np.concatenate((self._limit, np.full(size - have, ALL)))
             self._events = np.concatenate((self._events, np.zeros(size - have, np.int64)))
 
-    def _low(self, scope: Ints, hashes: Hashes) -> Ints:
+    def _low(self, scope: Ints, hashes: Hashes, scopes: int) -> Ints:
         """Places of events that may be in the sample, and of few others."""
         limit = self._limit[scope]
         inside = hashes <= limit
-        if int(np.count_nonzero(inside)) <= 4 * self._keep:
+        if int(np.count_nonzero(inside)) <= _MANY * self._keep * scopes:
             return np.flatnonzero(inside)
-        # The first events of a busy scope: all are below its limit, and next to none will stay.
+        # The first events of busy scopes: all are below their limits, and next to none will stay.
         share = np.minimum(_FIRST * (self._keep + 1) / np.maximum(self._events, 1), 1.0)
         bound = np.minimum((share * _HASH_RANGE).astype(np.uint64), self._limit)
         first = np.flatnonzero(inside & (hashes < bound[scope]))
@@ -174,8 +177,7 @@ class IdSums:
         scope, hashes, counts = (np.concatenate([chunk[part] for chunk in self._chunks]) for part in range(3))
         below = hashes <= self._limit[scope]
         scope, hashes, counts = scope[below], hashes[below], counts[below]
-        order = np.argsort(hashes)
-        order = order[np.argsort(scope[order], kind="stable")]
+        order = _order(scope, hashes)
         scope, hashes = scope[order], hashes[order]
         heads = np.flatnonzero(_changes(scope, hashes))
         counts = np.add.reduceat(counts[order], heads) if len(heads) else counts
@@ -188,6 +190,14 @@ class IdSums:
         self._waiting, self._settled = 0, int(np.count_nonzero(kept))
 
 
+def _order(scope: Ints, hashes: Hashes) -> Ints:
+    """Places int64[n] by scope and hash."""
+    order = np.argsort(hashes)
+    small = not len(scope) or int(scope.max()) < _RADIX_MAX
+    # numpy sorts 16-bit numbers by their digits, ten times as fast
+    return order[np.argsort((scope.astype(np.uint16) if small else scope)[order], kind="stable")]
+
+
 def _changes(scope: Ints, hashes: Hashes) -> Bools:
     """Where another (scope, hash) begins, bool[n], of pairs in order."""
     heads = np.ones(len(scope), np.bool_)
@@ -197,7 +207,6 @@ def _changes(scope: Ints, hashes: Hashes) -> Bools:
 
 def _distinct(scope: Ints, hashes: Hashes, scopes: int) -> Ints:
     """How many distinct hashes each of so many scopes has: int64[scopes]."""
-    order = np.argsort(hashes)
-    order = order[np.argsort(scope[order], kind="stable")]
+    order = _order(scope, hashes)
     heads = _changes(scope[order], hashes[order])
     return np.bincount(scope[order[heads]], minlength=scopes)
