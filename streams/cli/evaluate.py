@@ -150,6 +150,41 @@ def drift(
     _write(json, outcomes)
 
 
+@app.command()
+def noise(
+    detector: Annotated[str, typer.Option("--detector", "-d", help="Which.")] = "series_surprise",
+    thresholds: Annotated[list[float] | None, typer.Option("--threshold", help="Its own when none.")] = None,
+    rows: Annotated[int, typer.Option(min=1_000, help="Rows of a series.")] = 8_000,
+    seeds: Annotated[list[int] | None, typer.Option("--seed", help="Which; 1, 2 and 3 when none.")] = None,
+    json: Json = None,
+) -> None:
+    """Series in which nothing happens: false alarms per 10,000 rows, by kind of noise and threshold."""
+    from streams.evaluate.contenders import chosen
+    from streams.evaluate.report import of_noise
+    from streams.evaluate.running import run
+    from streams.evaluate.stationary import KINDS, false_alarms, stationary
+    from streams.evaluate.tally import total
+
+    contender = chosen([detector], [])[0]
+    usual = contender.threshold
+    levels = thresholds or ([] if usual is None else [usual])
+    if not levels:
+        raise ConfigError(f"{detector} has no threshold of its own.", todo="Give --threshold.")
+    told: dict[str, dict[str, float]] = {}
+    sums = {level: total(()) for level in levels}
+    with _telling() as tell:
+        for kind in KINDS:
+            tell(kind)
+            made = list(stationary(kind, rows, seeds or (1, 2, 3)))
+            scores = [run(contender, one, _rows_of(contender, 12)).score for one in made]
+            own = {level: total(false_alarms(score, level) for score in scores) for level in levels}
+            told[kind] = {f"{level:g}": counted.false_per_10000 for level, counted in own.items()}
+            sums = {level: sums[level] + own[level] for level in levels}
+    told["all"] = {f"{level:g}": counted.false_per_10000 for level, counted in sums.items()}
+    out().print(of_noise(detector, told))
+    _write(json, told)
+
+
 def _rows_of(contender: "Contender", window_rows: int) -> int:
     from detectors.registry import REGISTRY
 

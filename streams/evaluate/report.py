@@ -39,6 +39,14 @@ def of_nab(scores: Sequence[NabScore]) -> tuple[Table, Table]:
     return first, of_outcomes("At the fixed threshold; the best one where there is none", [o.outcome for o in ordered])
 
 
+def of_noise(detector: str, told: Mapping[str, Mapping[str, float]]) -> Table:
+    """False alarms per 10,000 rows: kind of noise → threshold → how many."""
+    table = _table(f"{detector}: false alarms per 10,000 rows, by threshold", ("noise", *next(iter(told.values()))))
+    for kind, by_threshold in told.items():
+        table.add_row(kind, *(_number(number) for number in by_threshold.values()))
+    return table
+
+
 def _cells(one: Outcome) -> list[str]:
     return [
         f"{one.found} of {one.anomalies}",

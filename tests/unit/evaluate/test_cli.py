@@ -90,3 +90,14 @@ def test_the_default_is_ahead_of_the_windowed_gaussian_on_the_benchmark(tmp_path
     best = max(one["by_alarms"]["standard"] for name, one in scores.items() if name != "series_surprise")
     assert scores["series_surprise"]["by_alarms"]["standard"] > best + 10
     assert scores["series_surprise"]["fixed"]["standard"] > best + 10
+
+
+def test_noise_raises_what_it_raises(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["evaluate", "noise", "-d", "periodic", "--rows", "2648", "--seed", "1", "--json", "told.json"]
+    assert run([*asked, "--threshold", "512", "--threshold", "4096"]) == 0
+    told = json.loads((tmp_path / "told.json").read_bytes())
+    # Rows 1,024, 1,536, 2,048 and 2,560 of the 2,048 that count; the first is 512, before they do.
+    assert told["all"]["512"] == pytest.approx(10_000 * 4 / 2_048)
+    assert told["poisson"]["4096"] == 0
+    assert run(["evaluate", "noise", "-d", "river_loda"]) == 2
+    assert "no threshold of its own" in capsys.readouterr().err
