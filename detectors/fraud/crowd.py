@@ -1,11 +1,11 @@
 r"""A crowd: many more values than usual in one narrow place, while all others stand to each other as always.
 
-A ring of accounts, a bot, a card being tried: rows that are alike in a value or two, and too few to move a mean or a
-shape. Over the baseline's quantile bins, each about a thirtieth of what is usual, they stand out.
+A ring of accounts, a bot, a card being tried: rows alike in a value or two, and too few to move a mean or a shape. Over
+the baseline's quantile bins, each about a thirtieth of what is usual, they stand out.
 
-Each bin, and each two neighbouring ones, is a place g with c of the window's N values and r of the baseline's M. If no
-crowd is there, what lies elsewhere tells how many to expect: $e = (N - c)\,r / (M - r)$, and the crowd is $(c - e)/N$ of
-the rows. Noise takes c for a Poisson count, its standard deviation widened by $\sqrt{(1 + N/M)\,\varphi}$ with
+Each bin, and each two neighbouring ones, is a place with c of the window's N values and r of the baseline's M. If no
+crowd is there, what lies elsewhere tells how many to expect: $e = (N - c)\,r / (M - r)$, and the crowd is $(c - e)/N$
+of the rows. Noise takes c for a Poisson count, its standard deviation widened by $\sqrt{(1 + N/M)\,\varphi}$ with
 $\varphi$ the two-sample chi-square of all other bins over its degrees of freedom, at least 1: where the whole
 distribution has moved, or values come in bursts, one bin that is fuller than others is no crowd.
 

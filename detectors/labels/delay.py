@@ -1,21 +1,23 @@
 r"""Labels that are overdue, by what the model's past and its traffic lead one to expect.
 
-Labels come as a trickle, or in files once a day, and always late: how late, nothing in a label says. What can be told is
-how far they have fallen behind. A deficit gathers what is expected and does not come,
+Labels come as a trickle, or in files once a day, and always late: how late, nothing in a label says. What can be told
+is how far they have fallen behind. A deficit gathers what is expected and does not come,
 
 $$D \leftarrow \max(0, D + (1 - k)\,e - x),$$
 
 with x the labels of a window, e those expected and k an allowance, so that a few less never add up. Over what is
-allowed in a minute it is a time: the labels are so many minutes behind. A file that comes after a day pays it back at
-once, so the same sum serves streams and files; how far behind they are *usually* before that happens is the rhythm, and
-is learned.
+allowed in a usual minute it is a time: the labels are so many minutes behind. A file that comes after a day pays it
+back at once, so the same sum serves streams and files; how far behind they are *usually* before that happens is the
+rhythm, and is learned.
 
 Expected is the mean of a day or so (exponential weights), times the quietest traffic of the last half day or so over
 its mean: labels that follow a quiet night must not be missed in the morning, whenever it is that they come.
 
 If x is Poisson of mean e or more, $e^{\theta D}$ with $(1 - k)\,\theta = 1 - e^{-\theta}$ grows by no more than one a
 window (Lundberg's exponent): D is over $\ln(1/\alpha)/\theta$ labels in no more than about α of the windows, whatever
-their volume. What comes in bursts is further behind than that again and again, and learned as rhythm.
+their volume. What comes in bursts, or in files, is further behind than that again and again: how far it gets before it
+is over has a mean m and a standard deviation s, and m + s·ln(1/(αm)) is what an exponential tail of the same spread is
+over in α of the windows, m counted in windows. A file that comes by the clock has next to no spread.
 
 References
 ----------
@@ -38,9 +40,10 @@ from schemas.scopes import Family
 
 QUANTITY: Final = "labels"
 _MINUTE_MS: Final = 60_000
-_TRAFFIC_HALF_LIFE_MIN: Final = 30.0
+_TRAFFIC_HALF_LIFE_MIN: Final = 5.0
+_IDLE: Final = 0.05
 _CUT: Final = 1.5
-"""What is held is cut at so many times the limit: a finding ends soon after labels come again, also if some are lost."""
+"""What is held is cut at so many times the limit: a finding ends soon after labels come again, lost ones or not."""
 _NEVER: Final = -(2**62)
 _BLANK: Final = {
     "labels": np.zeros(()),
@@ -52,8 +55,11 @@ _BLANK: Final = {
     "deficit": np.zeros(()),
     "missing": np.zeros(()),
     "peak_min": np.zeros(()),
-    "usual_min": np.zeros(()),
+    "longest_min": np.zeros(()),
     "once_min": np.zeros(()),
+    "rounds": np.zeros(()),
+    "mean_min": np.zeros(()),
+    "spread_min2": np.zeros(()),
     "flagged": np.zeros((), np.bool_),
     "first_ms": np.array(_NEVER),
     "since_ms": np.array(_NEVER),
@@ -65,10 +71,11 @@ _BLANK: Final = {
 class LabelDelayParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``floor_min`` minutes behind that nobody minds; ``allowance_ratio`` of the labels may be missing for good.
 
-    ``margin`` times as far behind as usual is too far. A scope is judged from ``min_labels`` labels on, once it was
-    watched for ``rounds`` times as long as what would be too late. ``half_life_h`` is of the mean, ``quiet_half_life_h``
-    of the quietest traffic, ``rhythm_half_life_d`` of what is usual. After ``patience_d`` days overdue it is learned
-    anew. ``false_alarm_ratio`` is of windows in which chance alone may hold so much back.
+    ``margin`` times as far behind as ever is too far. A scope is judged from ``min_labels`` labels on, once it was
+    watched for ``rounds`` times as long as what would be too late. ``half_life_h`` is of the mean,
+    ``quiet_half_life_h`` of the quietest traffic, ``rhythm_half_life_d`` of how far behind they get. After
+    ``patience_d`` days overdue all is learned anew. ``false_alarm_ratio`` is of windows in which chance
+    alone may hold so much back.
     """
 
     window_s: int = 60
@@ -118,7 +125,7 @@ class _Window:
 
 
 class LabelDelay:
-    """Minutes that the labels of a model are behind, against how far behind they usually get.
+    """Minutes that the labels of a model are behind, each worth as many as usual, against how far they usually get.
 
     Parameters
     ----------
@@ -127,7 +134,7 @@ class LabelDelay:
 
     Notes
     -----
-    O(S); 121 bytes of state per series. Counts late labels too: a file has no order. Without the traffic of the model
+    O(S); 137 bytes of state per series. Counts late labels too: a file has no order. Without the traffic of the model
     its labels' own mean is all that is expected. Where traffic has stopped nothing is expected, and nothing is ready.
     A rhythm longer than what was watched is learned in two rounds: whoever labels on weekdays is missed on two
     weekends. The label of the score is ``no labels`` or ``fewer``.
@@ -147,30 +154,32 @@ class LabelDelay:
         scopes, params = windows.scopes, self.params
         places = np.array([i for i, family in enumerate(scopes.family) if family is Family.LABEL], np.int64)
         now = self._window(windows, scopes.series["rows"][places], places)
-        allowed = self._expected(now) * (1 - params.allowance_ratio)
-        some = np.maximum(allowed, 1e-9)
-        noise = np.maximum(
-            params.margin * self._state["usual_min"][now.series],
-            -np.log(params.false_alarm_ratio) / self._theta / some,
-        )
+        level, expected = self._expected(now)
+        usual = np.maximum(level, 1e-9)
+        chance = -np.log(params.false_alarm_ratio) / self._theta / (usual * (1 - params.allowance_ratio))
+        noise = np.maximum(self._rhythm(now.series), chance)
         limit = np.maximum(params.floor_min, noise)
-        ready = self._ready(now, limit) & (allowed > 0)
-        behind, missing = self._gather(now, allowed, limit)
+        ready = self._ready(now, limit) & (expected > 0)
+        behind, missing = self._gather(now, usual, expected, limit)
         flagged = ready & (behind >= params.floor_min) & (behind > noise)
-        self._remember(now, behind, flagged)
-        usual, last = allowed / (1 - params.allowance_ratio), self._state["last_ms"][now.series]
+        self._remember(now, missing, flagged)
+        last = self._state["last_ms"][now.series]
         measured = scoring.Measured(
             score=behind,
             floor=params.floor_min,
             noise=noise,
             value=missing,
-            reference=self._state["usual_min"][now.series],
+            reference=self._state["longest_min"][now.series],
             threshold=limit,
             label=["fewer" if came else "no labels" for came in now.came.tolist()],
             since_ms=self._state["since_ms"][now.series],
-            note=lambda place: f"{usual[place]:,.3g} a minute are expected, the last came at {_clock(int(last[place]))}",
+            note=lambda place: (
+                f"{expected[place]:,.3g} a minute are expected, the last came at {_clock(int(last[place]))}"
+            ),
         )
-        self._learn(now, self._state["flagged"][now.series])
+        # A model that nobody asks has no labels to tell a mean by.
+        idle = (now.came == 0) & (expected < _IDLE * level)
+        self._learn(now, ~idle & ~self._state["flagged"][now.series])
         rows = self._state["labels"][now.series].astype(np.int64)
         subject = scoring.Subject(now.series, places, [QUANTITY] * len(places), rows)
         return scoring.scores(self.kind, "min overdue", subject, ready, measured)
@@ -180,7 +189,8 @@ class LabelDelay:
         state.reserve(series)
         came = (scopes.rows + scopes.late)[places].astype(np.float64)
         known = state["seen_ms"][series] > _NEVER
-        state["first_ms"][series] = np.where(known, state["first_ms"][series], windows.start_ms)
+        begun = state["first_ms"][series] > _NEVER
+        state["first_ms"][series] = np.where(begun | (came == 0), state["first_ms"][series], windows.start_ms)
         seen = np.where(known, state["seen_ms"][series], windows.start_ms - windows.size_ms)
         state["seen_ms"][series] = windows.start_ms
         state["last_ms"][series] = np.where(came > 0, windows.start_ms + windows.size_ms, state["last_ms"][series])
@@ -188,8 +198,8 @@ class LabelDelay:
         served = windows.served.rows[places] if len(windows.served.rows) else np.full(len(places), np.nan)
         return _Window(series, windows.start_ms, minutes, came, served * _MINUTE_MS / windows.size_ms)
 
-    def _expected(self, now: _Window) -> Floats:
-        """Labels a minute float64[k]: the mean, as far as traffic does not say less."""
+    def _expected(self, now: _Window) -> tuple[Floats, Floats]:
+        """Labels a minute, float64[k] each: the mean, and as many of them as the traffic lets expect."""
         state, series = self._state, now.series
         known = ~np.isnan(now.asked)
         step = np.where(known, 1 - 0.5 ** (now.minutes / _TRAFFIC_HALF_LIFE_MIN), 0.0)
@@ -203,51 +213,71 @@ class LabelDelay:
         asked = state["asked"][series] / minutes
         with np.errstate(invalid="ignore", divide="ignore"):
             share = np.where(asked > 0, np.minimum(state["quietest"][series] / asked, 1.0), 1.0)
-        return np.asarray(state["labels"][series] / minutes * share, np.float64)
+        level = np.asarray(state["labels"][series] / minutes, np.float64)
+        return level, level * share
 
     def _ready(self, now: _Window, limit: Floats) -> Bools:
         state, series = self._state, now.series
         until = np.where(state["deficit"][series] > 0, state["since_ms"][series], now.start_ms)
         watched = (until - state["first_ms"][series]) / _MINUTE_MS
-        enough = state["labels"][series] >= self.params.min_labels
+        enough = (state["labels"][series] >= self.params.min_labels) & (state["first_ms"][series] > _NEVER)
         return np.asarray(enough & (watched >= self.params.rounds * limit), np.bool_)
 
-    def _gather(self, now: _Window, allowed: Floats, limit: Floats) -> tuple[Floats, Floats]:
-        """Minutes behind, as held for the decision and as they are: float64[k] each."""
+    def _gather(self, now: _Window, usual: Floats, expected: Floats, limit: Floats) -> tuple[Floats, Floats]:
+        """Usual minutes behind, as held for the decision and as they are: float64[k] each."""
         state, series = self._state, now.series
         before = state["deficit"][series]
-        most = np.maximum(_CUT * limit * allowed, before)
-        deficit = np.clip(before + allowed * now.minutes - now.came, 0.0, most)
-        expected = allowed / (1 - self.params.allowance_ratio)
+        left = 1 - self.params.allowance_ratio
+        most = np.maximum(_CUT * limit * usual * left, before)
+        deficit = np.clip(before + left * expected * now.minutes - now.came, 0.0, most)
         missing = np.maximum(state["missing"][series] + expected * now.minutes - now.came, 0.0)
         began = now.start_ms + self.window_s * 1000 - (now.minutes * _MINUTE_MS).astype(np.int64)
         state["since_ms"][series] = np.where((before > 0) & (deficit > 0), state["since_ms"][series], began)
         state["deficit"][series], state["missing"][series] = deficit, np.where(deficit > 0, missing, 0.0)
-        some = np.maximum(allowed, 1e-9)
-        with np.errstate(over="ignore"):
-            return deficit / some, state["missing"][series] / np.maximum(expected, 1e-9)
+        return deficit / (usual * left), state["missing"][series] / usual
 
-    def _remember(self, now: _Window, behind: Floats, flagged: Bools) -> None:
+    def _rhythm(self, series: Ints) -> Floats:
+        """How far behind, in minutes float64[k], is no news: by the longest there was, and by how they differ."""
+        state, params = self._state, self.params
+        mean, rounds = state["mean_min"][series], state["rounds"][series]
+        # Before it is known the spread is taken for half the mean.
+        spread = np.sqrt((state["spread_min2"][series] + (mean / 2) ** 2) / (rounds + 1))
+        windows = np.maximum(mean * 60 / self.window_s, 1.0)
+        tail = np.log(1 / np.minimum(params.false_alarm_ratio * windows, 0.5))
+        return np.asarray(np.maximum(params.margin * state["longest_min"][series], mean + tail * spread), np.float64)
+
+    def _remember(self, now: _Window, missing: Floats, flagged: Bools) -> None:
         """Learn the rhythm: how far behind they were when they caught up. Once may be a fault, twice is a rhythm."""
         state, series = self._state, now.series
         fade = 0.5 ** (now.minutes / 1_440 / self.params.rhythm_half_life_d)
-        usual, once = state["usual_min"][series] * fade, state["once_min"][series] * fade
-        peak, was_flagged = state["peak_min"][series], state["flagged"][series]
-        over = state["deficit"][series] == 0
+        for name in ("longest_min", "once_min", "rounds", "spread_min2"):
+            state[name][series] *= fade
+        peak, was_flagged, once = (state[name][series] for name in ("peak_min", "flagged", "once_min"))
+        over = (state["deficit"][series] == 0) & (peak > 0)
         told = np.where(was_flagged, np.minimum(peak, once), peak)
-        state["usual_min"][series] = np.where(over, np.maximum(usual, told), usual)
+        longest = state["longest_min"][series]
+        state["longest_min"][series] = np.where(over, np.maximum(longest, told), longest)
         state["once_min"][series] = np.where(over & was_flagged, np.maximum(once, peak), once)
-        state["peak_min"][series] = np.where(over, 0.0, np.maximum(peak, behind))
+        self._average(series[over & (told > 0)], told[over & (told > 0)])
+        over = state["deficit"][series] == 0
+        state["peak_min"][series] = np.where(over, 0.0, np.maximum(peak, missing))
         state["flagged"][series] = np.where(over, flagged, was_flagged | flagged)
         overdue_ms = now.start_ms - state["since_ms"][series]
         state.forget(series[state["flagged"][series] & (overdue_ms > self.params.patience_d * 1_440 * _MINUTE_MS)])
 
-    def _learn(self, now: _Window, flagged: Bools) -> None:
-        state, series = self._state, now.series[~flagged]
-        minutes = now.minutes[~flagged]
+    def _average(self, series: Ints, peak: Floats) -> None:
+        """Add one round to mean and spread (Welford, with fading weights)."""
+        state = self._state
+        rounds, before = state["rounds"][series] + 1, state["mean_min"][series]
+        mean = before + (peak - before) / rounds
+        state["spread_min2"][series] += (peak - before) * (peak - mean)
+        state["rounds"][series], state["mean_min"][series] = rounds, mean
+
+    def _learn(self, now: _Window, learns: Bools) -> None:
+        state, series, minutes = self._state, now.series[learns], now.minutes[learns]
         keep = 0.5 ** (minutes / 60 / self.params.half_life_h)
-        asked = np.nan_to_num(now.asked[~flagged]) * minutes
-        for name, more in (("labels", now.came[~flagged]), ("asked", asked), ("minutes", minutes)):
+        asked = np.nan_to_num(now.asked[learns]) * minutes
+        for name, more in (("labels", now.came[learns]), ("asked", asked), ("minutes", minutes)):
             state[name][series] = state[name][series] * keep + more
 
     def forget(self, series: Ints) -> None:

@@ -7,12 +7,13 @@ labels, $p_0 = (K + ½)/(M + 1)$.
 That past is believed up to a width on the scale of log-odds, $w = \sqrt{z^2 D / (M p_0 (1 - p_0)) + (2 \tau)^2}$: its
 own error, and the standard deviation τ by which blocks differ from each other beyond chance (nights and weekends differ
 too; before it is known, 0.1). Bets are on a rate beyond: against $q = \operatorname{logit}^{-1}(\operatorname{logit}
-p_0 \pm w)$, on odds higher (lower) by factors of 1.25 and 2. k positives of n labels pay
+p_0 \pm w)$, on odds higher (lower) by factors of 1.1, 1.4 and 2. k positives of n labels pay
 
 $$g = \left(k \ln \frac{q'}{q} + (n - k) \ln \frac{1 - q'}{1 - q}\right) / D,$$
 
-so that $E\,e^g \le 1$ for every n while the rate lies within the width: likelihood ratios of binomials are monotone in p.
-D is the design effect, by which labels that come together count for fewer. Capital is carried from window to window in
+so that $E\,e^g \le 1$ for every n while the rate lies within the width: binomial likelihood ratios are monotone in p.
+D is the design effect, by which labels that come together count for fewer: the sum of (k − n p₀)² over that of
+n p₀ (1 − p₀), of the last hours. Capital is carried from window to window in
 the way of Shiryaev and Roberts; P(a finding within n windows) ≤ n · ``false_alarm_ratio``, as in
 :mod:`detectors.drift.martingale`. No window pays more than a third of what it takes.
 
@@ -35,17 +36,22 @@ from numpy.typing import NDArray
 
 from detectors import scoring
 from detectors.drift.betting import QUIET, STARTED, carried
-from detectors.drift.dispersion import DesignEffect
 from detectors.parameters import check_bounds
 from detectors.protocol import Floats, Ints, NumericColumns, Scores, WindowBatch
-from detectors.state import Columns, pack, unpack
+from detectors.state import Columns
 from schemas.labels import LABEL
 
-_STEPS: Final = np.log(np.array([1.25, 2.0, 1 / 1.25, 1 / 2.0]))
+_STEPS: Final = np.log(np.array([1.1, 1.4, 2.0, 1 / 1.1, 1 / 1.4, 1 / 2.0]))
 """By how much the log-odds are bet to differ."""
 _WINDOWS: Final = 3
 """Windows that it takes at least."""
 _PRIOR_BLOCKS: Final = 6.0
+_PRIOR_DESIGN: Final = 2.0
+"""Before anything is known; it weighs as much as so many positives (and as many again as there are few negatives)."""
+_PRIOR_POSITIVES: Final = 20.0
+_DESIGN_MEMORY: Final = 0.5 ** (1 / 240)
+_WILD: Final = 10.0
+"""A window counts for no more than so many times what is usual: it is to be found, not to be allowed for."""
 _NEVER: Final = -(2**62)
 _BLANK: Final[dict[str, NDArray[Any]]] = {
     "capital": np.full(len(_STEPS), -np.inf),
@@ -58,18 +64,19 @@ _BLANK: Final[dict[str, NDArray[Any]]] = {
     "block_ms": np.array(_NEVER),
     "recent_positives": np.zeros(()),
     "recent_labels": np.zeros(()),
+    "squares": np.zeros(()),
+    "variances": np.zeros(()),
     "since_ms": np.zeros((), np.int64),
 }
 
 
 class LabelRateParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``floor_odds`` is the factor of the odds below which nobody minds: 1.25 is a quarter more positives, or a fifth
-    fewer.
+    """``floor_odds`` is the factor of the odds below which nobody minds: 1.25 is a quarter more, or a fifth fewer.
 
-    ``min_labels`` labels with ``min_positives`` positives, and as many negatives, make a past; ``block_min`` minutes are
-    added to it at a time, ``half_life_d`` fades it. ``memory_labels`` is how many of the last labels tell the effect;
-    ``past_z`` by how many standard errors the past may be wrong, ``spread_ratio`` the standard deviation of log-odds
-    between blocks before it is known. After ``patience_d`` days it is learned anew.
+    ``min_labels`` labels with ``min_positives`` positives, and as many negatives, make a past; ``block_min`` minutes
+    are added to it at a time, ``half_life_d`` fades it. ``memory_labels`` is how many of the last labels tell the
+    effect; ``past_z`` by how many standard errors the past may be wrong, ``spread_ratio`` the standard deviation of
+    log-odds between blocks before it is known. After ``patience_d`` days all is learned anew.
     """
 
     window_s: int = 60
@@ -124,9 +131,9 @@ class LabelRate:
 
     Notes
     -----
-    O(S); 112 bytes of state per series, and how alike its values are. Labels that are no 0 and 1 are not ready:
-    :class:`~detectors.drift.martingale.RankMartingale` watches numbers, and `categories` classes. The value is the share
-    of positives among about the last ``memory_labels`` labels. Slow drift enters the past and is not found: the
+    O(S); 144 bytes of state per series. Labels that are no 0 and 1 are not ready:
+    :class:`~detectors.drift.martingale.RankMartingale` watches numbers, and `categories` classes. The value is the
+    share of positives among about the last ``memory_labels`` labels. Slow drift enters the past and is not found: the
     martingale compares with the fixed baseline.
     """
 
@@ -139,13 +146,12 @@ class LabelRate:
         self._limit = -float(np.log(self.params.false_alarm_ratio))
         self._cap = (self._limit + float(np.log(len(_STEPS)))) / _WINDOWS
         self._state = Columns(_BLANK)
-        self._alike = DesignEffect()
 
     def step(self, windows: WindowBatch) -> Scores:
         """Score every scope with labels of 0 and 1 and a past, then learn."""
         told, state, params = _Told.of(windows.numeric, windows.start_ms), self._state, self.params
         state.reserve(told.series)
-        alike = self._alike.of(told.series)
+        alike = self._alike(told.series)
         past, width = self._past(told.series, alike)
         least = np.minimum(state["positives"][told.series], (state["labels"] - state["positives"])[told.series])
         known = (state["labels"][told.series] >= params.min_labels) & (least >= params.min_positives)
@@ -171,9 +177,23 @@ class LabelRate:
             label=label,
             since_ms=since,
         )
+        self._learn_alike(told, _ratio(past), alike, won)
         self._learn(told, won)
-        self._alike.learn(told.series, *(getattr(windows.numeric, name)[told.places] for name in ("mean", "m2", "count")))
         return scoring.scores(self.kind, "positive", scoring.numeric_subject(windows.numeric), ready, measured)
+
+    def _alike(self, series: Ints) -> Floats:
+        """The design effects as learned before this window: float64[k], at least 1."""
+        squares = self._state["squares"][series] + _PRIOR_DESIGN * _PRIOR_POSITIVES
+        return np.maximum(squares / (self._state["variances"][series] + _PRIOR_POSITIVES), 1.0)
+
+    def _learn_alike(self, told: _Told, ratio: Floats, alike: Floats, won: Floats) -> None:
+        expected = told.n * ratio
+        variance = expected * (1 - ratio)
+        square = np.minimum((told.positive - expected) ** 2, _WILD * alike * np.maximum(variance, 1.0))
+        learns = (self._state["labels"][told.series] >= self.params.min_labels) & (won < self._limit / 2)
+        for name, more in (("squares", square), ("variances", variance)):
+            column = self._state[name]
+            column[told.series] = np.where(learns, column[told.series] * _DESIGN_MEMORY + more, column[told.series])
 
     def _past(self, series: Ints, alike: Floats) -> tuple[Floats, Floats]:
         """The log-odds of the past, and the width up to which they are believed: float64[k] each."""
@@ -211,7 +231,9 @@ class LabelRate:
     def _learn(self, told: _Told, won: Floats) -> None:
         """Add blocks that are over to the past, but for those in which something is on."""
         state, series, params = self._state, told.series, self.params
-        state["block_ms"][series] = np.where(state["block_ms"][series] == _NEVER, told.start_ms, state["block_ms"][series])
+        state["block_ms"][series] = np.where(
+            state["block_ms"][series] == _NEVER, told.start_ms, state["block_ms"][series]
+        )
         over = told.start_ms - state["block_ms"][series] >= params.block_min * 60_000
         quiet = over & (won < self._limit / 2)
         self._add(series[quiet], told.start_ms)
@@ -229,7 +251,7 @@ class LabelRate:
         expected = n * positives / labels
         variance = np.maximum(expected * (1 - positives / labels), 1e-9)
         # (k - np)² has the mean np(1-p)·D + (np(1-p))²·τ² if log-odds vary by τ: solved for τ², block by block.
-        excess = ((k - expected) ** 2 - variance * self._alike.of(series) * (1 + n / labels)) / variance**2
+        excess = ((k - expected) ** 2 - variance * self._alike(series) * (1 + n / labels)) / variance**2
         told = (variance >= 5.0) & (state["labels"][series] >= self.params.min_labels)
         for name, more in (("blocks", told), ("between", np.where(told, excess, 0.0)), ("positives", k), ("labels", n)):
             state[name][series] = state[name][series] * keep + more
@@ -237,28 +259,23 @@ class LabelRate:
     def forget(self, series: Ints) -> None:
         """Drop what was learned of ``series``."""
         self._state.forget(series)
-        self._alike.forget(series)
 
     def to_bytes(self) -> bytes:
-        """What was learned, and how alike values are."""
-        parts = (("learned", self._state), ("alike", self._alike))
-        arrays = {name: np.frombuffer(part.to_bytes(self.kind, self.state_version), np.uint8) for name, part in parts}
-        return pack(self.kind, self.state_version, arrays)
+        """What was learned."""
+        return self._state.to_bytes(self.kind, self.state_version)
 
     @classmethod
     def from_bytes(cls, raw: bytes, params: object) -> Self:
         """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
         detector = cls(msgspec.convert(params, LabelRateParams))
-        parts = unpack(raw, cls.kind, cls.state_version)
-        learned, alike = (parts[name].tobytes() for name in ("learned", "alike"))
-        detector._state = Columns.from_bytes(learned, cls.kind, cls.state_version, _BLANK)
-        detector._alike = DesignEffect.from_bytes(alike, cls.kind, cls.state_version)
+        detector._state = Columns.from_bytes(raw, cls.kind, cls.state_version, _BLANK)
         return detector
 
 
 def _paid(null: Floats, other: Floats, n: Floats, positive: Floats) -> Floats:
     """The log-likelihood ratio of n labels, given log-odds."""
-    return positive * (other - null) + n * (np.logaddexp(0, null) - np.logaddexp(0, other))
+    ratio = positive * (other - null) + n * (np.logaddexp(0, null) - np.logaddexp(0, other))
+    return np.asarray(ratio, np.float64)
 
 
 def _logit(ratio: Floats) -> Floats:

@@ -183,17 +183,23 @@ def _counted(spec: FamilySpec, events: Frame, limits: Limits, notes: Notes) -> d
         column = events.get(path)
         if column is not None and not pa.types.is_null(column.type):
             found[name] = counters.of_numbers(*_entries(column, path, limits, notes))
-    for name, path in spec.either.items():
-        column = events.get(path)
-        if column is not None and _is_either_text(spec, name, column):
-            codes, values = arrow_columns.coded(column, path)
-            found[name] = counters.of_texts(codes, values, None, limits, notes)
+    found |= _either_texts(spec, events, limits, notes)
     for name, (path, names) in spec.bits.items():
         column = events.get(path)
         if column is not None:
             masks, _ = arrow_columns.whole(column, path)
             found[name] = counters.of_bits(np.arange(len(masks)), masks, names)
     return {name: column for name, column in found.items() if column is not None}
+
+
+def _either_texts(spec: FamilySpec, events: Frame, limits: Limits, notes: Notes) -> dict[str, CountedColumn | None]:
+    """The fields that may be numbers or texts, where they are texts."""
+    found: dict[str, CountedColumn | None] = {}
+    for name, path in spec.either.items():
+        column = events.get(path)
+        if column is not None and _is_either_text(spec, name, column):
+            found[name] = counters.of_texts(*arrow_columns.coded(column, path), None, limits, notes)
+    return found
 
 
 def _is_either_text(spec: FamilySpec, name: str, column: pa.Array) -> bool:

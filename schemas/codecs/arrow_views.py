@@ -24,7 +24,9 @@ def is_null(column: pa.Array) -> NDArray[np.bool_]:
     """Where a column is null, bool[n]."""
     if not column.null_count:
         return np.zeros(len(column), np.bool_)
-    return view(pc.cast(column.is_null(), pa.uint8())).view(np.bool_)
+    nulls = pc.cast(column.is_null(), pa.uint8())
+    # Ids stay in the parts in which they came: what is said about them need not.
+    return view(nulls.combine_chunks() if isinstance(nulls, pa.ChunkedArray) else nulls).view(np.bool_)
 
 
 def index_array(places: Ints) -> pa.Array:

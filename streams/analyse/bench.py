@@ -16,9 +16,10 @@ from detectors.decision import SEVERITIES, DecisionBank, Decisions
 from detectors.drift.pooling import POOLED, WindowPool
 from detectors.explain import Segments, contributions, explain
 from detectors.fraud.outliers import RowOutliers
+from detectors.labels.beside import with_scores
 from detectors.protocol import Detector, Role, Scores, WindowBatch
 from detectors.references import reference_sample
-from detectors.registry import REGISTRY, Rule, finding_kind, make, restore
+from detectors.registry import OF_LABELS, REGISTRY, Rule, finding_kind, make, restore
 from detectors.sensitivity import Sensitivities, adjusted, factors
 from detectors.state import StateError
 from schemas.baselines import Baseline
@@ -118,7 +119,7 @@ class DetectorBench:
                 scores = replace(scores, ready=scores.ready & ~invalid[scores.scope])
             if not len(scores.series):
                 continue
-            scores = adjusted(scores, level)
+            scores = adjusted(with_scores(scores, batch.served), level)
             decisions = self._decisions.decide(scores, batch.start_ms, batch.size_ms)
             self._metrics.stepped(kind, self._clock.monotonic_s() - began)
             yield from _score_rows(batch, scores, decisions, version, baseline_ids)
@@ -183,6 +184,8 @@ def _size_ms(detector: Detector) -> int:
 
 def _concerns(kind: str, family: Family) -> bool:
     """Whether a kind of detector has anything to say about a family."""
+    if family is Family.LABEL or kind.startswith("label_"):
+        return family is Family.LABEL and kind in OF_LABELS
     return kind == "bad_input" or kind.startswith("gpu_") == (family is Family.GPU)
 
 

@@ -41,7 +41,10 @@ class Served:
             if name is not None and np.isfinite(numeric.ref_mean[at]):
                 count = float(numeric.count[at])
                 rows, scores, total, expected = self._of[name]
-                total, expected = total + count * float(numeric.mean[at]), expected + count * float(numeric.ref_mean[at])
+                total, expected = (
+                    total + count * float(numeric.mean[at]),
+                    expected + count * float(numeric.ref_mean[at]),
+                )
                 self._of[name] = (rows, scores + count, total, expected)
 
     def beside(self, scopes: Sequence[Scope]) -> ServedColumns:
@@ -58,7 +61,7 @@ class Served:
 
     def load_parts(self, parts: dict[str, Any]) -> None:
         """Take over what :meth:`to_parts` gave."""
-        self._of = {model: (int(rows), *map(float, rest)) for model, (rows, *rest) in parts.items()}
+        self._of = {model: (int(rows), float(n), float(s), float(e)) for model, (rows, n, s, e) in parts.items()}
 
 
 def _faded(answers: _Answers | None) -> tuple[float, float, float]:

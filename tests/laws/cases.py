@@ -26,7 +26,13 @@ HOSTS = tuple(Scope(Family.PREDICTION, "model-0", "1", f"host={name}") for name 
 GPUS = tuple(Scope(Family.GPU, "host-1", f"GPU-{i}") for i in (2, 3, 4))
 STORE = Scope(Family.FEATURE, "card-history")
 EVERYONE = (*SCOPES, *HOSTS, *GPUS, LABELS, STORE)
-CROWDS: Mapping[str, tuple[Scope, ...]] = {"latency_hosts": HOSTS, "gpu_slow": GPUS, "label_delay": (LABELS,), "label_rate": (LABELS,), "freshness": (STORE,)}
+CROWDS: Mapping[str, tuple[Scope, ...]] = {
+    "latency_hosts": HOSTS,
+    "gpu_slow": GPUS,
+    "label_delay": (LABELS,),
+    "label_rate": (LABELS,),
+    "freshness": (STORE,),
+}
 """Peers, for the detectors that need them."""
 
 # Warm-ups short enough for a test; what is measured stays at its default.
@@ -50,7 +56,13 @@ PARAMS: Mapping[str, Mapping[str, object]] = {
     "range": {"warmup": 4},
     "freshness": {"warmup": 5},
 }
-SPANS: Mapping[str, tuple[int, int]] = {"adwin": (40, 24), "gpu_ecc_rate": (90, 75), "gpu_leak": (40, 20), "label_delay": (14, 8), "label_rate": (16, 10)}
+SPANS: Mapping[str, tuple[int, int]] = {
+    "adwin": (40, 24),
+    "gpu_ecc_rate": (90, 75),
+    "gpu_leak": (40, 20),
+    "label_delay": (14, 8),
+    "label_rate": (16, 10),
+}
 """Windows, and the one in which the anomaly begins: (12, 6) unless a detector needs a past to compare with."""
 
 

@@ -62,10 +62,8 @@ def test_arrow_is_decoded_to_what_json_is_decoded_to(topic: TopicName) -> None:
     for name in one.counted:
         a, b = one.counted[name], two.counted[name]
         assert [a.values[c] for c in a.codes] == [b.values[c] for c in b.codes]
-    (a_block,), (b_block,) = (
-        columns.blocks if topic is not TopicName.GPU_TELEMETRY else ((None,)) for columns in (one, two)
-    )
-    if a_block is not None and b_block is not None:
+    assert len(one.blocks) == len(two.blocks) == int(topic in {TopicName.PREDICTIONS, TopicName.FEATURES})
+    for a_block, b_block in zip(one.blocks, two.blocks, strict=True):
         assert a_block.names == b_block.names
         np.testing.assert_allclose(a_block.values, b_block.values, atol=1e-6)
 
