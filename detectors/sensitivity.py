@@ -48,10 +48,10 @@ STATISTICAL: Final = frozenset(
         Kind.LATENCY,
         Kind.SLOW_HOST,
         Kind.OUTLIERS,
+        Kind.GPU_SLOW,
         Kind.CONCEPT_DRIFT,
         Kind.LABEL_DELAY,
         Kind.SCHEMA,
-        Kind.FRESHNESS,
         Kind.DUPLICATES,
     }
 )

@@ -19,9 +19,13 @@ _STEADY: Final = 2.0
 """Standard deviations by which the rise may be steadier than it looks before it counts as levelling off."""
 _SMALL_LOAD: Final = 0.01
 _UNSURE: Final = 1e12
+_FULL: Final = 0.95
+_FORGET: Final = 1 / 288
+"""Part of the way down to what is in use that a former height is forgotten by, per window: within a day or so."""
 _BLANK: Final[dict[str, NDArray[Any]]] = {
     "used": np.full(SPANS[-1] + 1, np.nan),
     "busy": np.full(SPANS[-1] + 1, np.nan, np.float32),
+    "peak": np.full((), -np.inf),
     "end_ms": np.zeros((), np.int64),
 }
 
@@ -47,7 +51,9 @@ class GpuLeak:
     span adds r times the one before, $r = g_2 / g_1$, taken larger by two standard deviations, and at most 1. What
     warms up levels off, and never gets there. Growth that the load explains is taken off first: what is held for the
     load cannot grow faster than in proportion to it. One span must tell the growth from chance; all that have been seen
-    must lead there, so that an hour of something that has been levelling off for four is no leak.
+    must lead there, so that an hour of something that has been levelling off for four is no leak. Nor is what regains
+    a height from which it has come down before it was full: memory that is collected now and then, a server that warms
+    up again. Only growth above what was held before the span counts.
 
     Parameters
     ----------
@@ -84,7 +90,7 @@ class GpuLeak:
         used = numeric.mean[places]
         usable = (numeric.count[places] > 0) & ~np.isnan(used) & ~np.isnan(total)
         places, total, busy, used = places[usable], total[usable], busy[usable], used[usable]
-        rows = self._remember(numeric.series[places], windows, used, busy)
+        rows = self._remember(numeric.series[places], windows, used, busy, total)
         free = np.maximum(total - used, 0.01 * total)
         found = [self._growth(rows, span, free) for span in SPANS]
         score, noise, rate = _together(found)
@@ -103,10 +109,14 @@ class GpuLeak:
         ready = np.ones(len(places), np.bool_)
         return scoring.scores(self.kind, "GiB per h", scoring.numeric_subject(numeric, places), ready, measured)
 
-    def _remember(self, series: Ints, windows: WindowBatch, used: Floats, busy: Floats) -> Ints:
+    def _remember(self, series: Ints, windows: WindowBatch, used: Floats, busy: Floats, total: Floats) -> Ints:
         rows = self._state.places(series)
         self._state.blank(rows[self._state["end_ms"][rows] != windows.start_ms])
         self._state["end_ms"][rows] = windows.start_ms + windows.size_ms
+        leaving, peak = self._state["used"][rows, 0], self._state["peak"][rows]
+        above = np.where(np.isfinite(peak), peak, used) - used
+        peak = np.fmax(peak - _FORGET * above, leaving)
+        self._state["peak"][rows] = np.where(peak < _FULL * total, peak, -np.inf)
         for name, values in (("used", used), ("busy", busy)):
             column = self._state[name]
             column[rows, :-1] = column[rows, 1:]
@@ -124,6 +134,7 @@ class GpuLeak:
         second = steps[:, half:].sum(axis=1) - explained / 2
         ratio = _continuing(first, second, _scatter(steps) * np.sqrt(half))
         halves = self.params.horizon_h / (half * window_h)
+        second = np.minimum(second, used[:, -1] - self._height(rows, span, free))
         score = np.maximum(second, 0) * _geometric(ratio, halves) / free
         mean = (first + second) / span
         bound = _student(self._z, span - 1) * spread / np.sqrt(span)
@@ -133,6 +144,16 @@ class GpuLeak:
             noise,
             (steps[:, half:].sum(axis=1) / (half * window_h)),
         )
+
+    def _height(self, rows: Ints, span: int, free: Floats) -> Floats:
+        """The most that was held before the span and given back before it was all, float64[k]; -inf for nothing."""
+        used = self._state["used"][rows]
+        full = used >= _FULL * (used[:, -1] + free)[:, None]
+        # From the newest back: what led to being full is no reassurance either.
+        spent = np.logical_or.accumulate(full[:, ::-1], axis=1)[:, ::-1]
+        before = np.where(spent, -np.inf, np.nan_to_num(used, nan=-np.inf))[:, : -span - 1]
+        peak = np.where(spent[:, 0], -np.inf, self._state["peak"][rows])
+        return np.asarray(np.maximum(before.max(axis=1, initial=-np.inf), peak), np.float64)
 
     def forget(self, series: Ints) -> None:
         """Drop the windows of ``series``."""

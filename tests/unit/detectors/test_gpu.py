@@ -251,6 +251,15 @@ def test_what_is_no_leak_is_left_alone(name: str, seed: int) -> None:
     assert "F" not in memory(*HARMLESS[name](seed))[0]
 
 
+def test_what_regains_a_former_height_is_no_leak_but_what_was_full_is_one_again() -> None:
+    every = 42  # three hours and a half
+    for top, again in ((0.8, False), (1.0, True)):
+        used = 45e9 + (top * TOTAL - 45e9) * (np.arange(120) % every + 1) / every
+        marks, _ = memory(used)
+        assert "F" in marks[:every]
+        assert ("F" in marks[every + 2 : 2 * every]) == again
+
+
 def test_a_gap_in_telemetry_is_no_growth() -> None:
     world, detector = World(dict.fromkeys(HOST)), make("gpu_leak")
     for i, used in enumerate(leaking(5e9)[50:]):
