@@ -206,7 +206,7 @@ class CapSettings(Section):
         16_777_216, ge=0, le=1_073_741_824, description="All row samples of a pane's scopes together."
     )
     sample_ids: int = Field(
-        24, ge=0, le=10_000, description="Event ids of a pane and model kept to tell how many come again; 0 turns it off."
+        24, ge=0, le=10_000, description="Event ids of a pane and model kept to tell how many repeat; 0 for none."
     )
     features_per_event: int = Field(1024, ge=1, le=100_000, description="Features read of one event, in its order.")
     segments_per_event: int = Field(16, ge=0, le=1000, description="Segments read of one event, in its order.")

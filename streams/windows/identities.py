@@ -27,7 +27,7 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 WINDOW_IDS: Final = 256
-"""Ids that a window keeps of a scope, 3 kB: of so many a share of 5 % has a standard error of 1.4 points, a half of 3."""
+"""Ids that a window keeps of a scope, 3 kB: a share of 5 % of so many has a standard error of 1.4 points, a half 3."""
 ALL: Final = np.uint64(2**64 - 1)
 """The limit where every id is known."""
 _SLACK: Final = 8_192
