@@ -30,10 +30,12 @@ def last(kind: str, windows: Windows) -> tuple[Scores, Finding]:
     """The scores of the last window, and its finding about the first GPU, which must fire."""
     world, detector, bank = World(dict.fromkeys(HOST)), make(kind), DecisionBank()
     size_ms = detector.window_s * 1000
+    steps = []
     for i, seen in enumerate(windows):
         start = HOUR_MS + i * size_ms
         scores = detector.step(world.window(seen, start, size_ms))
-        decided = bank.decide(scores, start, size_ms)
+        steps.append((start, scores, bank.decide(scores, start, size_ms)))
+    start, scores, decided = steps[-1]
     assert decided.firing[0]
     since = int(decided.since_ms[0])
     return scores, Finding(

@@ -224,7 +224,8 @@ def saw(used: Floats, every: int, depth: float) -> Floats:
 
 
 def steps(*at: int, size: float = 4e9) -> Floats:
-    return 45e9 + size * np.searchsorted(np.array(at), np.arange(len(HOURS)), side="right")
+    done = np.searchsorted(np.array(at), np.arange(len(HOURS)), side="right")
+    return np.asarray(45e9 + size * done, np.float64)
 
 
 HARMLESS: dict[str, Callable[[int], tuple[Floats, Floats | float]]] = {
