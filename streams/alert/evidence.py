@@ -13,6 +13,7 @@ from schemas.alerts import Evidence, Observation, Share
 from schemas.clickhouse import literal
 from schemas.findings import Finding, Kind
 from streams.alert.gpu_queries import GPU_QUERIES
+from streams.alert.label_queries import LABEL_QUERIES
 from streams.alert.policy import AlertPolicy, rank
 from streams.alert.state import Member
 
@@ -70,12 +71,22 @@ _HOSTS: Final = (
     "SELECT segment, count, p50, p95, p99, median(p50) OVER () AS usual_p50, median(p95) OVER () AS usual_p95, "
     "median(p99) OVER () AS usual_p99 FROM windows WHERE {peers} AND {quantity} AND {at} ORDER BY p95 DESC"
 )
+_CROWD: Final = (
+    "SELECT bin, n, n / count AS ratio, edges[bin] AS low, edges[bin + 1] AS high FROM (SELECT bins, counts, count, "
+    "(SELECT any(edges) FROM baselines WHERE baseline_id = {baseline} AND {quantity}) AS edges "
+    "FROM windows WHERE {scope} AND {quantity} AND {at}) "
+    "ARRAY JOIN bins AS bin, counts AS n ORDER BY n DESC LIMIT 5"
+)
 _BY_DETECTOR: Final = {
     "latency_tail": _TAIL,
     "latency_modes": _MODES,
     "latency_hosts": _HOSTS,
     "range": _RANGE,
     "frozen": _FROZEN,
+    "crowd": _CROWD,
+    "categories": _CATEGORIES,
+    "new_category": _CATEGORIES,
+    **LABEL_QUERIES,
     **GPU_QUERIES,
 }
 """Detectors whose number is not the one that is looked at for findings of their kind."""
@@ -84,6 +95,7 @@ _TEMPLATES: Final[dict[Kind, str]] = {
     Kind.DRIFT: _DRIFT,
     Kind.SCORE_DRIFT: _DRIFT,
     Kind.CATEGORY_DRIFT: _CATEGORIES,
+    Kind.CONCEPT_DRIFT: _DRIFT,
     Kind.OUTLIERS: _SCORES,
     Kind.NULLS: _NULLS,
     Kind.VOLUME: _VOLUME,
@@ -135,6 +147,7 @@ def sql_of(finding: Finding) -> str:
         scope=_scope(finding),
         peers=_peers(finding),
         host=_host(finding),
+        model=literal(finding.scope.model),
         window_s=finding.window_ms // 1000,
         start=start,
         since=f"fromUnixTimestamp64Milli({finding.since_ms}, 'UTC')",

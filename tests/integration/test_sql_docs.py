@@ -8,7 +8,7 @@ import pytest
 
 from deploy.local.clickhouse import LocalClickHouse
 from detectors.histograms import binned
-from detectors.registry import make
+from detectors.registry import REGISTRY, make
 from detectors.slo.objectives import edge_ms
 from schemas.findings import Finding, Kind, Severity
 from schemas.scopes import Family, Scope
@@ -70,7 +70,7 @@ def test_the_query_of_every_kind_of_alert_runs(clickhouse: LocalClickHouse, data
     scope = Scope(Family.PREDICTION, "it's", "1", "country=DE")
     with migrated(ClickHouseSettings(url=clickhouse.url, database=database)) as db:
         for kind in Kind:
-            for detector in ("psi", "wasserstein", "latency_tail", "latency_modes", "latency_hosts", "range", "frozen"):
+            for detector in REGISTRY:
                 finding = Finding(
                     "f", scope, kind, detector, "features.amount", HOUR_MS, 60_000, True, Severity.TICKET, 1.0, 0.2,
                     0.0, 0.1, "PSI", 600, 0.9, HOUR_MS, "",
