@@ -10,7 +10,7 @@ from deploy.local.kafka import LocalKafka
 from schemas.topics import TopicName
 from tests.harness.baselines import publish_baselines
 from tests.harness.installation import KNOWING, STAGES, installed
-from tests.harness.oracle import Oracle, check_categories, check_numerics, check_volumes, wait_shown
+from tests.harness.oracle import Oracle, check_categories, check_ids, check_numerics, check_volumes, wait_shown
 from tests.harness.telling import tell
 from tests.harness.traffic import MODELS, Traffic, a_while_ago
 
@@ -33,6 +33,7 @@ def test_a_million_events_equal_the_oracle(kafka: LocalKafka, clickhouse: LocalC
         wait_shown(installation, oracle, 120)
         through_s = time.monotonic() - began
         check_volumes(installation, oracle)
+        check_ids(installation, oracle)
         check_categories(installation, oracle)
         windows = check_numerics(installation, oracle, edges=edges)
         assert installation.stop() == dict.fromkeys(STAGES, 0)

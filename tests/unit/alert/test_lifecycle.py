@@ -248,6 +248,25 @@ def test_nulls_of_one_feature_leave_drift_of_another_alone() -> None:
     assert events[1].alert.evidence.observations == 1
 
 
+@pytest.mark.parametrize(
+    ("cause", "effect", "explains"),
+    [
+        (Kind.SCHEMA, Kind.NULLS, True),
+        (Kind.SCHEMA, Kind.DRIFT, True),
+        (Kind.FRESHNESS, Kind.DRIFT, True),
+        (Kind.FRESHNESS, Kind.NULLS, False),
+        (Kind.DUPLICATES, Kind.DRIFT, False),
+    ],
+)
+def test_what_a_field_lost_or_froze_explains_what_follows_of_that_field(
+    cause: Kind, effect: Kind, explains: bool
+) -> None:
+    other = finding(effect, "features.b", 0)
+    events = play([finding(effect, "features.a", 0), other, finding(cause, "features.a", 0), through(1)])
+    said = [event.alert.evidence.leading.quantity for event in events if event.published]
+    assert sorted(said) == sorted(["features.a", "features.b"] if explains else ["features.a", "features.a"])
+
+
 def test_nulls_of_a_segment_do_not_explain_drift_of_the_whole() -> None:
     events = play(
         [
