@@ -59,7 +59,7 @@ class LatencyQuantiles:
 
     Notes
     -----
-    O(N); 668 bytes of state per latency series. All windows teach the rhythm, flagged ones too: a baseline from the
+    O(N); 640 bytes of state per latency series. All windows teach the rhythm, flagged ones too: a baseline from the
     quietest hour would flag the same hours every day and never learn them. Getting faster is no finding. Two peaks far
     apart (cache hit and miss) make slopes steep and the noise large: that is meant.
     """

@@ -44,7 +44,7 @@ class ErrorRatio:
 
     Notes
     -----
-    O(S); 668 bytes of state per scope. The baseline's ratio is moved by as much as the rhythm of day and week makes of
+    O(S); 640 bytes of state per scope. The baseline's ratio is moved by as much as the rhythm of day and week makes of
     it, as for latencies (:class:`~detectors.latency.quantiles.LatencyQuantiles`). Noise as for nulls: a Poisson count
     around a ratio that is itself an estimate.
     """

@@ -88,7 +88,7 @@ class VolumeChange:
 
     Notes
     -----
-    O(S); 64 bytes of state per series, and the seasonal 668. The first window of a scope is cut off by its start and is
+    O(S); 64 bytes of state per series, and the seasonal 640. The first window of a scope is cut off by its start and is
     left out; while it warms up nothing is ready. Traffic that moves from one version of a model to another is no change
     of volume: the versions are learned anew. The label says which way: ``drop``, ``rise`` or ``no events``.
 

@@ -128,7 +128,7 @@ class SeasonalExpectation:
     Notes
     -----
     O(n) per window: a few operations on what the half hour keeps; a new half hour costs some 200 buckets per series.
-    668 bytes of state per series, and 68 that follow from it. Hours are UTC's.
+    640 bytes of state per series, and 56 that follow from it. Hours are UTC's.
     """
 
     def __init__(self, params: SeasonalParams | None = None, *, logs: bool = True) -> None:

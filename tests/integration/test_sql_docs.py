@@ -19,7 +19,8 @@ from tests.laws.world import Seen, World
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = (DOCS / "sql.md").read_text()
-QUERIES = re.findall(r"```sql\n(.*?)```", PAGE + (DOCS / "slo.md").read_text(), re.DOTALL)
+OTHERS = "".join((DOCS / name).read_text() for name in ("slo.md", "detectors/seasonal.md"))
+QUERIES = re.findall(r"```sql\n(.*?)```", PAGE + OTHERS, re.DOTALL)
 
 
 def fill(db: Database) -> None:

@@ -1,8 +1,8 @@
 """How well what comes is foretold: the seasonal expectation beside what else could be taken for it.
 
 Run from the repository's root: ``python -m tests.laws.seasons compare [SERIES]``, ``data FOLDER`` (series with
-``timestamp,value`` in five-minute steps), ``year [SERIES DAYS]`` or
-``power [SERIES]``. What comes with every test run is in ``tests/unit/detectors/test_seasonal.py``.
+``timestamp,value`` in five-minute steps), ``year [SERIES DAYS]``, ``power [SERIES]``, or ``picture``, which draws SVG.
+What comes with every test run is in ``tests/unit/detectors/test_seasonal.py``.
 """
 
 import csv
@@ -19,6 +19,7 @@ from detectors.decision import DecisionBank
 from detectors.protocol import CategoryColumns, Ints, NumericColumns, SampleColumns, ScopeColumns, WindowBatch
 from detectors.registry import make
 from detectors.seasonal.expectation import DAY, HOUR_MS, WEEK, SeasonalExpectation
+from loadgen.plots import Span, lines
 from schemas.scopes import Family, Scope
 
 Floats = NDArray[np.float64]
@@ -321,6 +322,23 @@ def _power(n: int) -> None:
             )
 
 
+def _picture() -> None:
+    """Two days of a third week with a fade at their end, and what is expected with and without seasons."""
+    rng, days = np.random.default_rng(6), 18
+    t = np.arange(days * A_DAY)[:, None]
+    truth = 6 + np.cos(2 * np.pi * (t / A_DAY - 0.6)) - 0.4 * (t // A_DAY % 7 >= 5)
+    truth[-150:] += np.linspace(0, np.log(0.15), 150)[:, None]
+    drawn = rng.poisson(np.exp(truth)).astype(np.float64)
+    first, window = len(drawn) - 2 * A_DAY, volumes(1)
+    hours = np.arange(2 * A_DAY) / 12
+    drawing = {"events in 5 min": (hours, drawn[first:, 0])}
+    for name, seasonal in (("expected by the last half hour", False), ("expected by the season", True)):
+        detector = make("volume", {**COARSE, "seasonal": seasonal})
+        expected = [detector.step(window(MONDAY_MS + i * STEP_MS, count)).reference[0] for i, count in enumerate(drawn)]
+        drawing[name] = (hours, np.array(expected[first:]))
+    sys.stdout.write(lines(drawing, x="hours", y="events", spans=[Span(48 - 12.5, 48, "fade")]))
+
+
 def _compare(n: int) -> None:
     rng = np.random.default_rng(1)
     truth, _ = rhythm(rng, n, 6 * 2016)
@@ -330,8 +348,8 @@ def _compare(n: int) -> None:
 
 def _data(folder: Path) -> None:
     for path in sorted(folder.rglob("*.csv")):
-        with path.open(encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines))
+        with path.open(encoding="utf-8") as table:
+            rows = list(csv.DictReader(table))
         values = np.array([[float(row["value"])] for row in rows])
         first = datetime.fromisoformat(rows[0]["timestamp"]).replace(tzinfo=UTC)
         times = int(first.timestamp() * 1000) + np.arange(len(rows)) * STEP_MS
@@ -348,6 +366,8 @@ def main(arguments: Sequence[str]) -> None:
             _year(*(int(number) for number in given[:2] or ("20", "365")))
         case ["power", *given]:
             _power(int(given[0]) if given else 40)
+        case ["picture"]:
+            _picture()
         case ["data", folder]:
             _data(Path(folder))
         case _:
