@@ -119,7 +119,7 @@ class BatchBuilder:
             self._categories(window, scopes, places, rows),
             self._samples(window, places),
             latencies,
-            self._ids(window, places),
+            _ids(window, places, self._registry),
         )
 
     def _scopes(self, window: Window, scopes: list[int], age_windows: Ints, rows: Ints) -> ScopeColumns:
@@ -215,8 +215,7 @@ class BatchBuilder:
 
     def _foreign(self, window: Window) -> list[int]:
         """Scopes that ingest has binned by other edges than those in force."""
-        layouts, layout_of = window.layouts.items(), self._references.layout_of
-        return [scope for scope, layout in layouts if layout != layout_of(scope, self._registry)]
+        return [s for s, layout in window.layouts.items() if layout != self._references.layout_of(s, self._registry)]
 
     @staticmethod
     def _rebin(cells: Cells, table: ReferenceTable, ref: Ints, current: Ints) -> NDArray[np.bool_]:
@@ -292,19 +291,6 @@ class BatchBuilder:
             [sample.event_id for _, sample in chosen],
         )
 
-    def _ids(self, window: Window, places: Ints) -> IdColumns:
-        ids = window.ids.fold()
-        here = np.flatnonzero(places[ids.scope] >= 0)
-        scopes = ids.scope[here]
-        return IdColumns(
-            places[scopes],
-            np.array([self._registry.id(scope, "#event_id") for scope in scopes.tolist()], np.int64),
-            ids.events[here],
-            ids.sampled[here],
-            ids.repeated[here],
-            ids.sampled_events[here],
-        )
-
     def _role_of_series(self, family: Family) -> Ints:
         for number in range(len(self._roles), self._registry.series):
             self._roles.append(-1 if self._registry.names[number].startswith("#") else int(self._role(number, family)))
@@ -317,6 +303,21 @@ class BatchBuilder:
     def reset_roles(self) -> None:
         """Numbers of series were given anew."""
         self._roles = []
+
+
+def _ids(window: Window, places: Ints, registry: Registry) -> IdColumns:
+    """How often ids repeat, of the scopes that have a place."""
+    ids = window.ids.fold()
+    here = np.flatnonzero(places[ids.scope] >= 0)
+    scopes = ids.scope[here]
+    return IdColumns(
+        places[scopes],
+        np.array([registry.id(scope, "#event_id") for scope in scopes.tolist()], np.int64),
+        ids.events[here],
+        ids.sampled[here],
+        ids.repeated[here],
+        ids.sampled_events[here],
+    )
 
 
 def _latencies(cells: Cells, place: Ints, table: ReferenceTable, ref: Ints) -> LatencyColumns:
