@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import detectors
 from detectors import series as series_detectors
+from detectors import state
 from detectors.registry import REGISTRY
 from streams.evaluate import banks, contenders
 from streams.evaluate.contenders import Contender
@@ -21,6 +22,8 @@ from streams.evaluate.series import LabelledSeries
 Floats = NDArray[np.float64]
 
 CACHE: Final = Path(".cache/evaluate")
+_KIND: Final = "scores"
+_VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +44,16 @@ def run(contender: Contender, series: LabelledSeries, window_rows: int = 1, cach
     cache
         Where scores are looked for and kept, by detector, series and code of the detectors; None: neither.
     """
-    path = None if cache is None else cache / f"{contender.name}-{_key(contender, series, window_rows)}.npz"
+    path = None if cache is None else cache / f"{contender.name}-{_key(contender, series, window_rows)}.bin"
     if path is not None and path.is_file():
-        with np.load(path) as kept:
-            return Scored(kept["score"], float(kept["cpu_s"]))
+        kept = state.unpack(path.read_bytes(), _KIND, _VERSION)
+        return Scored(kept["score"], float(kept["cpu_s"][0]))
     before_s = time.process_time()
     score = contender.make(window_rows).step(series.ts_ms, series.value)
     scored = Scored(score, time.process_time() - before_s)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(path, score=scored.score, cpu_s=scored.cpu_s)
+        path.write_bytes(state.pack(_KIND, _VERSION, {"score": score, "cpu_s": np.array([scored.cpu_s])}))
     return scored
 
 

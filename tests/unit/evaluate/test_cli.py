@@ -49,7 +49,7 @@ def test_a_benchmark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "1 files, 1 anomalies" in capsys.readouterr().out
     scores = {one["detector"]: one for one in json.loads((tmp_path / "told.json").read_bytes())["scores"]}
     assert scores["rolling_z"]["by_alarms"]["standard"] == pytest.approx(100)
-    assert list((tmp_path / ".cache" / "evaluate").glob("rolling_z-*.npz"))
+    assert list((tmp_path / ".cache" / "evaluate").glob("rolling_z-*.bin"))
 
 
 def test_a_drift_stream(capsys: pytest.CaptureFixture[str]) -> None:
