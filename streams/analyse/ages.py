@@ -1,12 +1,12 @@
 """How long scopes have been known, and since when they are silent."""
 
-from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.scopes import Family
+from streams.analyse.registry import Registry
 from streams.analyse.window import Window
 
 _DAY_MS: Final = 24 * 3_600_000
@@ -42,9 +42,11 @@ class Ages:
         first = np.array([self._first[scope] for scope in scopes], np.int64)
         return np.maximum((start_ms - first) // size_ms, 0)
 
-    def take_silent(self, now_ms: int, scopes: AbstractSet[int], idle: int) -> list[int]:
-        """Those of ``scopes`` that were silent for ``idle`` ms and are to be forgotten; they are not known any more."""
-        silent = [scope for scope, last in self._last.items() if scope in scopes and now_ms - last > idle]
+    def take_silent(self, now_ms: int, family: Family, registry: Registry) -> list[int]:
+        """The scopes of a family to forget; they are not known any more."""
+        idle = idle_ms(family)
+        own = {number for number, scope in registry.known() if scope.family is family}
+        silent = [scope for scope, last in self._last.items() if scope in own and now_ms - last > idle]
         for scope in silent:
             del self._last[scope]
             self._first.pop(scope, None)

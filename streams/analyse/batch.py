@@ -184,7 +184,7 @@ class BatchBuilder:
         current = cells.binned
         # Bins cut by other edges than those of the baseline in force say nothing beside it.
         foreign = np.isin(self._registry.scope_of[series], self._foreign(window)) & current.any(axis=1)
-        blurred = foreign | self._rebin(cells, table, ref, current)
+        blurred = foreign | _rebin(cells, table, ref, current)
         ref = np.where(blurred, 0, ref)
         latencies = _latencies(cells, np.flatnonzero(role[series] == Role.LATENCY), table, ref)
         quantiles = log.quantiles_csr(cells.log_bins, cells.log_counts, cells.offsets, QUANTILES)
@@ -216,26 +216,6 @@ class BatchBuilder:
     def _foreign(self, window: Window) -> list[int]:
         """Scopes that ingest has binned by other edges than those in force."""
         return [s for s, layout in window.layouts.items() if layout != self._references.layout_of(s, self._registry)]
-
-    @staticmethod
-    def _rebin(cells: Cells, table: ReferenceTable, ref: Ints, current: Ints) -> NDArray[np.bool_]:
-        """Spread LogHistograms, of panes from before a baseline came into force, over its bins.
-
-        Returns
-        -------
-        bool[k]: the series of which a LogHistogram says too little, because all their values fall into a few of its
-        buckets (temperatures in kelvin, years): they have no baseline in this window.
-        """
-        blurred = np.zeros(len(ref), bool)
-        spread = np.flatnonzero(table.has_edges[ref] & (np.diff(cells.offsets) > 0))
-        for i, own in zip(spread.tolist(), table.edges_of(ref[spread]), strict=True):
-            low, high = log.bins_of(own[[0, -1]]).tolist()
-            if high - low < _MIN_BUCKETS:
-                blurred[i] = True
-                continue
-            part = slice(int(cells.offsets[i]), int(cells.offsets[i + 1]))
-            current[i] += binned.from_log(cells.log_bins[part], cells.log_counts[part], own)
-        return blurred
 
     def _categories(self, window: Window, scopes: list[int], places: Ints, rows: Ints) -> CategoryColumns:
         registry, known = self._registry, self._references.categories
@@ -318,6 +298,26 @@ def _ids(window: Window, places: Ints, registry: Registry) -> IdColumns:
         ids.repeated[here],
         ids.sampled_events[here],
     )
+
+
+def _rebin(cells: Cells, table: ReferenceTable, ref: Ints, current: Ints) -> NDArray[np.bool_]:
+    """Spread LogHistograms, of panes from before a baseline came into force, over its bins.
+
+    Returns
+    -------
+    bool[k]: the series of which a LogHistogram says too little, because all their values fall into a few of its
+    buckets (temperatures in kelvin, years): they have no baseline in this window.
+    """
+    blurred = np.zeros(len(ref), bool)
+    spread = np.flatnonzero(table.has_edges[ref] & (np.diff(cells.offsets) > 0))
+    for i, own in zip(spread.tolist(), table.edges_of(ref[spread]), strict=True):
+        low, high = log.bins_of(own[[0, -1]]).tolist()
+        if high - low < _MIN_BUCKETS:
+            blurred[i] = True
+            continue
+        part = slice(int(cells.offsets[i]), int(cells.offsets[i + 1]))
+        current[i] += binned.from_log(cells.log_bins[part], cells.log_counts[part], own)
+    return blurred
 
 
 def _latencies(cells: Cells, place: Ints, table: ReferenceTable, ref: Ints) -> LatencyColumns:

@@ -7,7 +7,7 @@ and says the same about what follows.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -21,7 +21,7 @@ from schemas.findings import Finding, Progress
 from schemas.panes import Pane, PaneMessage, Watermark
 from schemas.rows import RowBatch
 from schemas.scopes import Family, Scope
-from streams.analyse.ages import Ages, idle_ms
+from streams.analyse.ages import Ages
 from streams.analyse.baselining import Baselining
 from streams.analyse.batch import BatchBuilder
 from streams.analyse.closing import NEVER, Closing
@@ -102,6 +102,11 @@ class _FamilyState:
         if size not in self.rollups:
             self.rollups[size] = Rollup(part.family, part.start_ms // size * size, size, categories)
         return self.rollups[size]
+
+    def to_parts(self) -> dict[str, Any]:
+        """Plain data, for msgpack."""
+        rollups = {size: window.to_parts() for size, window in self.rollups.items()}
+        return {"closing": self.closing.to_parts(), "rollups": rollups, "empty_ms": self.empty_ms}
 
 
 class AnalysePartition:
@@ -290,17 +295,13 @@ class AnalysePartition:
         if not scopes:
             return
         age = self._ages.windows(scopes, window.start_ms, window.size_ms)
-        batch = self._builder.build(window, scopes, age, roles)
-        self._served.see(batch)
-        if window.family is Family.LABEL:
-            batch = replace(batch, served=self._served.beside(batch.scopes.key))
+        batch = self._served.joined(self._builder.build(window, scopes, age, roles))
         ids = [b.id if (b := self._baselining.references.baseline.get(n)) else "" for n in scopes]
         yield from self._bench.step(batch, self.offset, ids)
 
     def _evict(self, window: Window) -> None:
-        """Forget scopes of a window's family that were silent for a day, or a week of labels."""
-        own = {number for number, scope in self.registry.known() if scope.family is window.family}
-        for scope in self._ages.take_silent(window.end_ms, own, idle_ms(window.family)):
+        """Forget scopes of a window's family that were silent for too long."""
+        for scope in self._ages.take_silent(window.end_ms, window.family, self.registry):
             self._baselining.forget(scope)
             self._bench.forget(scope, self.registry.drop(scope))
             self._builder.reset_roles()
@@ -314,14 +315,7 @@ class AnalysePartition:
                 "version": STATE_VERSION,
                 "offset": self.offset,
                 "registry": self.registry.to_parts(),
-                "families": {
-                    family.value: {
-                        "closing": state.closing.to_parts(),
-                        "rollups": {size: window.to_parts() for size, window in state.rollups.items()},
-                        "empty_ms": state.empty_ms,
-                    }
-                    for family, state in self._families.items()
-                },
+                "families": {family.value: state.to_parts() for family, state in self._families.items()},
                 "baselines": self._baselining.to_parts(),
                 "ages": self._ages.to_parts(),
                 "served": self._served.to_parts(),

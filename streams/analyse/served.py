@@ -1,6 +1,7 @@
 """What models were asked and answered lately: for the windows of their labels, which come from another topic."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -46,6 +47,13 @@ class Served:
                     expected + count * float(numeric.ref_mean[at]),
                 )
                 self._of[name] = (rows, scores + count, total, expected)
+
+    def joined(self, batch: WindowBatch) -> WindowBatch:
+        """The batch as the detectors see it: labels beside what was served, which all others may add to."""
+        self.see(batch)
+        if batch.scopes.family[0] is not Family.LABEL:
+            return batch
+        return replace(batch, served=self.beside(batch.scopes.key))
 
     def beside(self, scopes: Sequence[Scope]) -> ServedColumns:
         """What stands beside the labels of these scopes; NaN for models of which no prediction is known."""

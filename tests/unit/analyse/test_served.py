@@ -11,6 +11,7 @@ from schemas.codecs import encode_arrow
 from schemas.findings import Finding, Kind, Progress
 from schemas.scopes import Family, Scope
 from streams.analyse.ages import Ages, idle_ms
+from streams.analyse.registry import Registry
 from streams.analyse.served import Served
 from streams.cli.suite import settings
 from streams.rehearsal import Rehearsed, Step, record, rehearse
@@ -59,10 +60,12 @@ def test_labels_are_remembered_for_longer_than_traffic() -> None:
     day = 24 * 3_600_000
     assert idle_ms(Family.PREDICTION) == day
     assert idle_ms(Family.LABEL) == 8 * day
-    ages = Ages()
-    ages.load_parts({"first": {1: 0, 2: 0}, "last": {1: 0, 2: 0}})
-    assert ages.take_silent(2 * day, {1}, day) == [1]
-    assert (ages.knows(1), ages.knows(2)) == (False, True)
+    ages, registry = Ages(), Registry(10)
+    asked, told = registry.scope(OLD), registry.scope(LABELS)
+    ages.load_parts({"first": {asked: 0, told: 0}, "last": {asked: 0, told: 0}})
+    assert ages.take_silent(2 * day, Family.LABEL, registry) == []
+    assert ages.take_silent(2 * day, Family.PREDICTION, registry) == [asked]
+    assert (ages.knows(asked), ages.knows(told)) == (False, True)
 
 
 def steps(minutes: int, *, labelled: int) -> Iterator[Step]:
