@@ -11,9 +11,9 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import clickhouse_connect
-from clickhouse_connect.datatypes.base import ClickHouseType
 from clickhouse_connect.driver import exceptions
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.insert import InsertContext
 
 from schemas.rows import TABLES
 from streams.config.sections import ClickHouseSettings
@@ -74,7 +74,7 @@ class ClickHouse:
         self._settings = settings
         self._database = database
         self._client: Client | None = None
-        self._types: dict[str, tuple[ClickHouseType, ...]] = {}
+        self._contexts: dict[str, InsertContext] = {}
         self._lock = threading.Lock()
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Answer:
@@ -123,15 +123,10 @@ class ClickHouse:
         with self._lock:
             try:
                 client = self._connected()
-                client.insert(
-                    name,
-                    columns,
-                    column_names=TABLES[table],
-                    column_types=self._column_types(client, table, name),
-                    column_oriented=True,
-                    database=database,
-                    settings={**_INSERT, "insert_deduplication_token": token},
-                )
+                context = self._context(client, table, name)
+                context.settings = {**_INSERT, "insert_deduplication_token": token}
+                context.data = columns
+                client.data_insert(context)
             except (exceptions.DataError, *_UNFIT) as error:
                 raise ClickHouseRefusedError(f"A row does not fit {name}: {error}", self.where, Reason.DATA) from error
             except exceptions.ProgrammingError as error:
@@ -141,6 +136,8 @@ class ClickHouse:
                 if error.code is None:
                     raise self._unreachable(error) from error
                 raise insert_error(_said(error), f"{database}.{name} at {self.where}", error.code) from error
+            finally:
+                self._release(table)
 
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""
@@ -195,11 +192,18 @@ class ClickHouse:
             )
         return self._client
 
-    def _column_types(self, client: Client, table: str, name: str) -> tuple[ClickHouseType, ...]:
-        if table not in self._types:
-            context = client.create_insert_context(name, TABLES[table], database=self._settings.database)
-            self._types[table] = tuple(context.column_types)
-        return self._types[table]
+    def _context(self, client: Client, table: str, name: str) -> InsertContext:
+        """What the driver needs to know of a table, asked once."""
+        if table not in self._contexts:
+            self._contexts[table] = client.create_insert_context(
+                name, TABLES[table], database=self._settings.database, column_oriented=True
+            )
+        return self._contexts[table]
+
+    def _release(self, table: str) -> None:
+        """Let go of the rows: a context is a cycle, and would hold them until somebody looks for cycles."""
+        if context := self._contexts.get(table):
+            context.data = [()] * len(TABLES[table])
 
     def _unreachable(self, error: exceptions.Error) -> ClickHouseUnavailableError:
         text = str(error)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import threading
+import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -269,6 +271,21 @@ class TestWindows:
         rows = [numeric(np.ones(3), 946_684_800_000 + i * month_ms) for i in range(300)]
         db.insert("numerics", rows)
         assert db.value("count() FROM windows") == 300
+
+    def test_rows_are_let_go_once_they_are_in(self, db: Database) -> None:
+        class Column(list[Any]):
+            """A list that can be watched."""
+
+        row = numeric(np.ones(3), HOUR_MS)
+        columns = [Column([row[name]]) for name in TABLES["numerics"]]
+        watched = [weakref.ref(column) for column in columns]
+        gc.disable()
+        try:
+            db.client.insert("numerics", columns, "token")
+            del columns
+            assert [rows for ref in watched if (rows := ref()) is not None] == []
+        finally:
+            gc.enable()
 
 
 class TestOtherViews:
