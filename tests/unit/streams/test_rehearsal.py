@@ -91,8 +91,8 @@ def test_what_cannot_be_read_is_handed_back_with_its_reason() -> None:
 
 
 def test_topics_that_no_stage_reads_are_passed_over() -> None:
-    labels = Batch("t.labels", 0, [record("t.labels", 0, 0, START_MS, b"{}")], 1)
-    lived = rehearse(settings(), [Step(START_MS, [labels]), *steps(5, {})])
+    others = Batch("t.control", 0, [record("t.control", 0, 0, START_MS, b"no JSON")], 1)
+    lived = rehearse(settings(), [Step(START_MS, [others]), *steps(5, {})])
     assert lived.dead == ()
 
 
