@@ -152,8 +152,8 @@ class ServedColumns:
     """What the models of the S scopes of labels were asked, and answered, while the labels of a window came.
 
     ``rows`` float64[S]: their predictions in the newest closed window of the same length, all versions together.
-    ``score`` and ``ref_score`` float64[S]: mean score of the last ten minutes or so, and of the baselines of the versions
-    that gave it. NaN where it is not known; all are empty in windows of other families.
+    ``score`` and ``ref_score`` float64[S]: mean score of the last ten minutes or so, and of the baselines of the
+    versions that gave it. NaN where it is not known; all are empty in windows of other families.
     """
 
     rows: Floats = field(default_factory=lambda: np.empty(0))
