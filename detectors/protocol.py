@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import ClassVar, Final, Protocol, Self
+from typing import Any, ClassVar, Final, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,9 @@ class NumericColumns:
     bins (under, 32 quantile bins, over), ``edges`` float64[N, 33]; zeros and NaN for series that have none
     (``has_edges``). ``ref_count``, ``ref_rows`` int64[N], ``ref_mean``, ``ref_std`` float64[N] and ``ref_quantiles``
     float64[N, 3] are the reference's own.
+
+    ``shared`` keeps what several detectors make of these columns, so that it is made once a window; a copy with other
+    columns begins with none.
     """
 
     series: Ints
@@ -88,6 +91,7 @@ class NumericColumns:
     ref_mean: Floats
     ref_std: Floats
     ref_quantiles: Floats
+    shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +184,10 @@ class IdColumns:
 
 @dataclass(frozen=True, slots=True)
 class WindowBatch:
-    """One closed window of all scopes of a partition: what a detector sees."""
+    """One closed window of all scopes of a partition: what a detector sees.
+
+    ``shared`` is as in :class:`NumericColumns`, for what is made of more than these.
+    """
 
     start_ms: int
     size_ms: int
@@ -191,6 +198,7 @@ class WindowBatch:
     latencies: LatencyColumns = field(default_factory=LatencyColumns)
     ids: IdColumns = field(default_factory=IdColumns)
     served: ServedColumns = field(default_factory=ServedColumns)
+    shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,13 +24,13 @@ def numeric_subject(numeric: NumericColumns, places: Ints | None = None) -> Subj
     """All numeric series of a window, or those at ``places``; rows are the events with a value."""
     if places is None:
         return Subject(numeric.series, numeric.scope, numeric.name, numeric.count)
-    names = [numeric.name[i] for i in places.tolist()]
+    names = [*map(numeric.name.__getitem__, places.tolist())]
     return Subject(numeric.series[places], numeric.scope[places], names, numeric.count[places])
 
 
 def category_subject(categories: CategoryColumns, places: Ints) -> Subject:
     """The categorical series of a window at ``places``."""
-    names = [categories.name[i] for i in places.tolist()]
+    names = [*map(categories.name.__getitem__, places.tolist())]
     return Subject(categories.series[places], categories.scope[places], names, categories.rows[places])
 
 

@@ -10,18 +10,16 @@ References
    the two-sample statistic).
 """
 
-from typing import ClassVar, Final
+from typing import ClassVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors import scoring
-from detectors.drift.compared import BinnedDistance, Compared
+from detectors.drift.compared import BinnedDistance, Compared, blocks, cells, running
 from detectors.parameters import check_bounds
 from detectors.protocol import Floats, Ints, Scores, WindowBatch
-
-_BLOCK: Final = 1_024
 
 
 class KolmogorovParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,10 +35,10 @@ class KolmogorovParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         check_bounds(self, window_s=(1, 86_400), floor=(0, 1), min_rows=(50, 10**9), false_alarm_ratio=(1e-12, 0.1))
 
 
-def kolmogorov(cur: NDArray[np.integer], ref: NDArray[np.integer]) -> tuple[Floats, Ints]:
+def kolmogorov(cur: NDArray[np.integer], ref: NDArray[np.integer], floor: float = 0.0) -> tuple[Floats, Ints]:
     """The distance of int[n, k] counts from as many others, every row with a count: float64[n], 0…1, and int64[n].
 
-    The integers are the cell above which it is largest.
+    The integers are the cell above which it is largest, 0 for distances below ``floor``.
 
     Examples
     --------
@@ -48,13 +46,16 @@ def kolmogorov(cur: NDArray[np.integer], ref: NDArray[np.integer]) -> tuple[Floa
     >>> distance.round(2).tolist(), cell.tolist()
     ([0.2], [1])
     """
-    distance, cell = np.empty(len(cur)), np.empty(len(cur), np.int64)
-    for start in range(0, len(cur), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        F, G = (np.cumsum(counts[block].T.astype(np.float64, order="C"), axis=0) for counts in (cur, ref))
-        gap = np.abs(F / F[-1] - G / G[-1])
-        at = gap.argmax(axis=0)
-        distance[block], cell[block] = np.take_along_axis(gap, at[None], axis=0)[0], at
+    distance, cell = np.empty(len(cur)), np.zeros(len(cur), np.int64)
+    for block in blocks(len(cur)):
+        gap, G = running(cells(cur, block)), running(cells(ref, block))
+        gap /= gap[-1].copy()
+        G /= G[-1].copy()
+        gap -= G
+        np.abs(gap, out=gap)
+        distance[block] = gap.max(axis=0)
+        far = np.flatnonzero(distance[block] >= floor)
+        cell[block.start + far] = gap[:, far].argmax(axis=0)
     return distance, cell
 
 
@@ -86,7 +87,7 @@ class KolmogorovSmirnov(BinnedDistance[KolmogorovParams]):
         numeric, least = windows.numeric, self.params.min_rows
         found = Compared.of(numeric, least, least)
         places = found.places
-        value, cell = kolmogorov(found.cur, found.ref)
+        value, cell = kolmogorov(found.cur, found.ref, self.params.floor)
         scale = self._allowance(numeric, found) * (1 / found.N + 1 / found.M)
         label = [""] * len(numeric.series)
         for i in np.flatnonzero(value >= self.params.floor).tolist():

@@ -36,14 +36,13 @@ from numpy.typing import NDArray
 
 from detectors import scoring
 from detectors.drift.betting import QUIET, STARTED, carried
-from detectors.drift.compared import Compared
+from detectors.drift.compared import Compared, blocks, cells, dot, running
 from detectors.drift.dispersion import DesignEffect
 from detectors.drift.reference import fingerprint
 from detectors.parameters import check_bounds
 from detectors.protocol import Floats, Ints, NumericColumns, Scores, WindowBatch
 from detectors.state import Columns, pack, unpack
 
-_BLOCK: Final = 1_024
 _STAKES: Final = (0.7, 2.0)
 _LABELS: Final = ("higher", "lower", "wider", "narrower")
 _BETS: Final = len(_LABELS) * len(_STAKES)
@@ -103,32 +102,29 @@ def rank_scores(cur: NDArray[np.integer], ref: NDArray[np.integer]) -> RankScore
     [[0.89], [0.0]]
     """
     mean, most = np.empty((2, len(cur))), np.empty((4, len(cur)))
-    # Blocks that stay in the cache: the columns of half a million series would not.
-    for start in range(0, len(cur), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        c, r = cur[block].T.astype(np.float64, order="C"), ref[block].T.astype(np.float64, order="C")
-        mean[:, block], most[:, block] = _rank_block(c, r)
+    for block in blocks(len(cur)):
+        mean[:, block], most[:, block] = _rank_block(cells(cur, block), cells(ref, block))
     return RankScores(mean, most)
 
 
 def _rank_block(c: Floats, r: Floats) -> tuple[Floats, Floats]:
     N, M = c.sum(axis=0), r.sum(axis=0)
     r /= M
-    place = np.cumsum(r, axis=0)
+    place = running(r.copy())
     place *= 2
     place -= r
     place -= 1
     square = place * place
-    variance = np.einsum("ij,ij->j", r, square)
+    variance = dot(r, square)
     with np.errstate(divide="ignore", invalid="ignore"):
         per_place = 1 / np.sqrt(np.where(variance > 1e-12, variance, np.nan))
         r *= square
-        fourth = np.einsum("ij,ij->j", r, square) - variance * variance
+        fourth = dot(r, square) - variance * variance
         per_width = 1 / np.sqrt(np.where(fourth > 1e-9 * variance, fourth, np.nan))
     mean = np.stack(
         (
-            np.einsum("ij,ij->j", c, place) / N * per_place,
-            (np.einsum("ij,ij->j", c, square) / N - variance) * per_width,
+            dot(c, place) / N * per_place,
+            (dot(c, square) / N - variance) * per_width,
         )
     )
     # Ranks ascend: the outermost cells score the most.
@@ -218,7 +214,8 @@ class RankMartingale:
         """The logarithm of each series' mean capital float64[n], after the window has paid float64[4, stakes, n]."""
         capital = self._state["capital"]
         most = self._limit + float(np.log(_BETS)) + self._cap
-        capital[series], won = carried(capital[series].astype(np.float64), paid.reshape(_BETS, -1).T, most)
+        held = np.take(capital, series, axis=0).astype(np.float64, order="F")
+        capital[series], won = carried(held, paid.reshape(_BETS, -1).T, most)
         return won
 
     def _remember(self, series: Ints, mean: Floats, rows: Floats) -> Floats:
@@ -247,9 +244,8 @@ class RankMartingale:
         since = np.zeros(n, np.int64)
         since[places] = self._state["since_s"][numeric.series[places]].astype(np.int64) * 1_000
         floor = np.maximum(self.params.floor, 3.7 * error)
-        label = [""] * n
-        for place, which in zip(places.tolist(), worst.tolist(), strict=True):
-            label[place] = _LABELS[which]
+        directions = np.full(n, len(_LABELS))
+        directions[places] = worst
         measured = scoring.Measured(
             score=scoring.spread(score, places, n),
             floor=scoring.spread(floor, places, n),
@@ -257,7 +253,7 @@ class RankMartingale:
             threshold=scoring.spread(floor, places, n),
             mean=numeric.mean,
             ref_mean=numeric.ref_mean,
-            label=label,
+            label=[*map((*_LABELS, "").__getitem__, directions.tolist())],
             since_ms=since,
         )
         return scoring.scores(self.kind, "σ", scoring.numeric_subject(numeric), ready, measured)

@@ -14,18 +14,17 @@ References
 .. [1] B. Yurdakul, "Statistical properties of population stability index", Western Michigan University, 2018.
 """
 
-from typing import ClassVar, Final
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors import scoring, special
-from detectors.drift.compared import BinnedDistance, Compared
+from detectors.drift.compared import BLOCK, BinnedDistance, Compared, blocks, cells, total
 from detectors.parameters import check_bounds
 from detectors.protocol import Floats, Ints, Scores, WindowBatch
-
-_BLOCK: Final = 1_024
 
 
 class PsiParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,29 +69,80 @@ def psi(cur: NDArray[np.integer], ref: NDArray[np.integer], min_expected: Floats
     """
     expected = np.broadcast_to(min_expected, len(cur))
     values, groups = np.empty(len(cur)), np.empty(len(cur), np.int64)
-    # Blocks that stay in the cache: the columns of half a million series would not.
-    for start in range(0, len(cur), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        c, r = cur[block].T.astype(np.float64, order="C"), ref[block].T.astype(np.float64, order="C")
-        values[block], groups[block] = _psi_block(c, r, expected[block])
+    sparse = []
+    for block in blocks(len(cur)):
+        c, r = cells(cur, block), cells(ref, block)
+        tables = _Tables.of(c, r)
+        few = np.flatnonzero(tables.least < tables.wanted(expected[block]))
+        sparse.append(few + block.start)
+        values[block], groups[block] = tables.psi()
+    # Together: there are few of them in a block, and joining takes many steps.
+    joined = np.concatenate(sparse) if sparse else groups
+    for start in range(0, len(joined), BLOCK):
+        some = joined[start : start + BLOCK]
+        tables = _Tables.of(*(np.asarray(counts[some].T, np.float64, order="C") for counts in (cur, ref)))
+        values[some], groups[some] = tables.joined(tables.wanted(expected[some])).psi()
     return values, groups
 
 
-def _psi_block(c: Floats, r: Floats, min_expected: Floats) -> tuple[Floats, Ints]:
-    N, M = c.sum(axis=0), r.sum(axis=0)
-    known = r > 1
-    rare_c, rare_r = np.where(known, 0.0, c).sum(axis=0), np.where(known, 0.0, r).sum(axis=0) + 1
-    c, r, M = c * known, r * known, M + 1
-    least = min_expected * np.maximum(1, M / N)
-    sparse = np.flatnonzero((known & (r < least)).any(axis=0))
-    if len(sparse):
-        c[:, sparse], r[:, sparse] = _joined(c[:, sparse], r[:, sparse], least[sparse])
-    c, r = np.vstack((c, rare_c)), np.vstack((r, rare_r))
-    used = (c + r) > 0
-    groups = used.sum(axis=0)
-    less = np.minimum(N, M)
-    p, q = (c + N / less) / (N * (1 + groups / less)), (r + M / less) / (M * (1 + groups / less))
-    return np.where(used, (p - q) * np.log(p / q), 0.0).sum(axis=0), groups
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """Counts float64[k, b] of what the baseline knows, and ``rare_c``, ``rare_r`` float64[b] of all else together.
+
+    ``N`` and ``M`` float64[b] are the sums, ``least`` float64[b] the least that the baseline has in a cell it knows.
+    """
+
+    c: Floats
+    r: Floats
+    rare_c: Floats
+    rare_r: Floats
+    N: Floats
+    M: Floats
+    least: Floats
+
+    @classmethod
+    def of(cls, c: Floats, r: Floats) -> Self:
+        """The tables of counts, which are written over."""
+        N, M = c.sum(axis=0), r.sum(axis=0)
+        unknown = r <= 1
+        least = np.where(unknown, np.inf, r).min(axis=0)
+        np.copyto(c, 0.0, where=unknown)
+        np.copyto(r, 0.0, where=unknown)
+        # One event is granted to what the baseline has not seen.
+        return cls(c, r, N - c.sum(axis=0), M - r.sum(axis=0) + 1, N, M + 1, least)
+
+    def wanted(self, min_expected: Floats) -> Floats:
+        """How much of the baseline a group takes, float64[b], for the smaller sample to expect ``min_expected``."""
+        return min_expected * np.maximum(1, self.M / self.N)
+
+    def joined(self, wanted: Floats) -> Self:
+        """With neighbours joined."""
+        c, r = _joined(self.c, self.r, wanted)
+        return replace(self, c=c, r=r)
+
+    def psi(self) -> tuple[Floats, Ints]:
+        """The sum over the groups, float64[b], and how many there are, int64[b]; the tables are written over."""
+        c, r, N, M = self.c, self.r, self.N, self.M
+        empty = r == 0
+        groups = len(r) + 1 - np.count_nonzero(empty, axis=0)
+        less = np.minimum(N, M)
+        per_c, per_r = 1 / (N * (1 + groups / less)), 1 / (M * (1 + groups / less))
+        rare = _terms(self.rare_c[None], self.rare_r[None], (N / less, M / less), (per_c, per_r))[0]
+        terms = _terms(c, r, (N / less, M / less), (per_c, per_r))
+        np.copyto(terms, 0.0, where=empty)
+        return rare + total(terms), groups
+
+
+def _terms(c: Floats, r: Floats, pseudo: tuple[Floats, Floats], per: tuple[Floats, Floats]) -> Floats:
+    """(p - q) ln(p / q) of each cell; ``c`` and ``r`` are written over."""
+    for counts, more, scale in zip((c, r), pseudo, per, strict=True):
+        np.add(counts, more, out=counts)
+        np.multiply(counts, scale, out=counts)
+    logs = c / r
+    np.log(logs, out=logs)
+    c -= r
+    logs *= c
+    return logs
 
 
 def _joined(c: Floats, r: Floats, least: Floats) -> tuple[Floats, Floats]:

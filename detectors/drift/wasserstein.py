@@ -21,11 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import scoring, special
-from detectors.drift.compared import BinnedDistance, Compared
+from detectors.drift.compared import BinnedDistance, Compared, blocks, cells, dot, running, total
 from detectors.parameters import check_bounds
 from detectors.protocol import Floats, Scores, WindowBatch
 
-_BLOCK: Final = 1_024
 _MEAN_OF_ABSOLUTE: Final = float(np.sqrt(2 / np.pi))
 
 
@@ -58,32 +57,38 @@ def wasserstein(cur: NDArray[np.integer], ref: NDArray[np.integer], edges: Float
     $\sqrt{2/\pi} \int \sqrt{G(1-G)}\,dx / \sigma$, to be multiplied by $\sqrt{1/N + 1/M}$.
     """
     distance, expected = np.empty(len(cur)), np.empty(len(cur))
-    for start in range(0, len(cur), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        c, r = (counts[block].T.astype(np.float64, order="C") for counts in (cur, ref))
-        distance[block], expected[block] = _wasserstein_block(c, r, edges[block].T.copy())
+    for block in blocks(len(cur)):
+        F, G = running(cells(cur, block)), running(cells(ref, block))
+        distance[block], expected[block] = _wasserstein_block(F, G, edges[block].T[1:32].copy())
     return distance, expected
 
 
-def _wasserstein_block(c: Floats, r: Floats, e: Floats) -> tuple[Floats, Floats]:
+def _wasserstein_block(F: Floats, G: Floats, e: Floats) -> tuple[Floats, Floats]:
+    """Of running sums float64[34, b] and inner edges float64[31, b]; all are written over."""
     # In units of the range: distances are relative to the spread anyway, and squares of 1e300 are not numbers.
-    e -= e[16].copy()
-    e /= np.where(e[31] > e[1], e[31] - e[1], 1.0)
-    F, G = np.cumsum(c, axis=0), np.cumsum(r, axis=0)
+    e -= e[15].copy()
+    e /= np.where(e[30] > e[0], e[30] - e[0], 1.0)
     F, G = F[1:32] / F[-1], G[1:32] / G[-1]
-    width = np.diff(e[1:32], axis=0)
-    weight = np.zeros_like(F)
-    weight[:-1] += width / 2
-    weight[1:] += width / 2
+    middle = e[:-1] + e[1:]
+    middle /= 2
     share = np.diff(G, axis=0)
-    middle = (e[1:31] + e[2:32]) / 2
     low, high = G[0], 1 - G[-1]
-    mean = low * e[1] + high * e[31] + (share * middle).sum(axis=0)
-    variance = low * (e[1] - mean) ** 2 + high * (e[31] - mean) ** 2 + (share * (middle - mean) ** 2).sum(axis=0)
+    mean = low * e[0] + high * e[30] + dot(share, middle)
+    middle -= mean
+    variance = low * (e[0] - mean) ** 2 + high * (e[30] - mean) ** 2 + total(share * middle * middle)
+    # The trapezoid's weights: half of the widths on both sides.
+    weight = np.empty_like(e)
+    np.subtract(e[2:], e[:-2], out=weight[1:-1])
+    weight[0], weight[-1] = e[1] - e[0], e[30] - e[29]
+    F -= G
+    np.abs(F, out=F)
+    G -= G * G
+    np.maximum(G, 0, out=G)
+    np.sqrt(G, out=G)
     with np.errstate(divide="ignore", invalid="ignore"):
-        per_std = 1 / np.sqrt(variance)
-        distance = (weight * np.abs(F - G)).sum(axis=0) * per_std
-        expected = (weight * np.sqrt(np.maximum(G * (1 - G), 0))).sum(axis=0) * per_std * _MEAN_OF_ABSOLUTE
+        per_std = 0.5 / np.sqrt(variance)
+        distance = dot(weight, F) * per_std
+        expected = dot(weight, G) * per_std * _MEAN_OF_ABSOLUTE
     spread = variance > 0
     return np.where(spread, distance, np.nan), np.where(spread, expected, np.nan)
 

@@ -15,24 +15,28 @@ References
 .. [2] J. H. Friedman, N. I. Fisher, "Bump hunting in high-dimensional data", 1999.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Final, Self
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors import scoring, special
-from detectors.drift.compared import Compared
+from detectors.drift.compared import Compared, Counts, blocks, cells, total
 from detectors.parameters import check_bounds
-from detectors.protocol import Floats, Ints, NumericColumns, Role, SampleColumns, Scores, WindowBatch
+from detectors.protocol import Bools, Floats, Ints, NumericColumns, Role, SampleColumns, Scores, WindowBatch
 from detectors.stateless import Stateless
 from schemas.baselines import CELLS
 from schemas.scopes import Family
 
-_BLOCK: Final = 1_024
+Reals = NDArray[np.floating[Any]]
+
 _PLACES: Final = 2 * CELLS - 1
 """All bins, then all pairs of neighbours."""
+_LARGE: Final = 1e6
+"""Values, of window and baseline together, from which on numbers of four bytes are not near enough."""
 
 
 class CrowdParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,7 +78,7 @@ class Crowds:
     bins: Ints
 
 
-def crowds(cur: Ints, ref: Ints, z: float, floor_ratio: float, floor_relative: float) -> Crowds:
+def crowds(cur: Counts, ref: Counts, z: float, floor_ratio: float, floor_relative: float) -> Crowds:
     """The place of each series where most is over its limit: int[n, 34] counts of windows and baselines.
 
     Examples
@@ -84,40 +88,127 @@ def crowds(cur: Ints, ref: Ints, z: float, floor_ratio: float, floor_relative: f
     >>> found.first, found.last, found.count, found.expected, found.widen.round(1)
     (array([20]), array([20]), array([250.]), array([100.5]), array([1.4]))
     """
-    parts = [
-        _block(cur[at : at + _BLOCK], ref[at : at + _BLOCK], z, floor_ratio, floor_relative)
-        for at in range(0, max(len(cur), 1), _BLOCK)
-    ]
-    place, *columns = (np.concatenate(part) for part in zip(*parts, strict=True))
+    place = np.empty(len(cur), np.int64)
+    columns = tuple(np.empty(len(cur)) for _ in range(4))
+    limits = z * z, floor_ratio, floor_relative
+    for block in blocks(len(cur)):
+        place[block], *found = _block(cells(cur, block), cells(ref, block), limits)
+        for column, part in zip(columns, found, strict=True):
+            column[block] = part
     first = np.where(place < CELLS, place, place - CELLS)
     count, expected, widen, bins = columns
     return Crowds(first, first + (place >= CELLS), count, expected, widen, bins.astype(np.int64))
 
 
-def _block(cur: Ints, ref: Ints, z: float, floor_ratio: float, floor_relative: float) -> tuple[Floats, ...]:
-    c, r = cur.astype(np.float64), ref.astype(np.float64)
-    N, M = c.sum(axis=1, keepdims=True), r.sum(axis=1, keepdims=True)
-    at_c, at_r = _places(c), _places(r)
-    rest_c, rest_r = np.maximum(N - at_c, 0.5), np.maximum(M - at_r, 0.5)
-    both = np.where(c + r > 0, c + r, 1.0)
-    # The chi-square of all other bins, for every place: what it would be of all, less the place's own terms.
-    own, theirs, joint, used = (
-        part.sum(axis=1, keepdims=True) - _places(part)
-        for part in (c * c / both, r * r / both, c * r / both, (c + r > 0).astype(np.float64))
-    )
-    square = rest_r / rest_c * own + rest_c / rest_r * theirs - 2 * joint
-    spread = np.maximum(square / np.maximum(used - 1, 1), 1.0)
-    expected = rest_c * (at_r + 0.5) / rest_r
-    widen = np.sqrt(spread * (1 + N / np.maximum(M, 1)))
-    noise = special.count_upper(expected, z, widen) - expected
-    limit = np.maximum(np.maximum(floor_ratio * N, floor_relative * expected), noise)
-    worst = ((at_c - expected) / limit).argmax(axis=1)
-    columns = (np.take_along_axis(x, worst[:, None], axis=1)[:, 0] for x in (at_c, expected, widen, used))
-    return (worst, *columns)
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """What lies in b series, float[k, b], and in all of their bins, float[b]: counts, chi-square parts, bins in use."""
+
+    c: Reals
+    r: Reals
+    joint: Reals
+    used: Reals
+    N: Reals
+    M: Reals
+    all_joint: Reals
+    all_used: Reals
+
+    @classmethod
+    def of(cls, c: Floats, r: Floats) -> Self:
+        """Of the bins' counts float64[34, b]."""
+        both = c + r
+        used = both > 0
+        joint = c * r
+        joint /= np.where(used, both, 1.0)
+        all_used = used.sum(axis=0).astype(np.float64)
+        return cls(c, r, joint, used.astype(np.float64), c.sum(axis=0), r.sum(axis=0), total(joint), all_used)
+
+    def each(self, change: Callable[[Reals], Reals]) -> Self:
+        """With the columns of bins as ``change`` makes them."""
+        c, r, joint, used = map(change, (self.c, self.r, self.joint, self.used))
+        return replace(self, c=c, r=r, joint=joint, used=used)
+
+    def only(self, which: Bools) -> Self:
+        """The columns of which ``which`` bool[b] holds."""
+        return type(self)(*(getattr(self, name)[..., which] for name in _Sums.__slots__))
+
+    def as_singles(self) -> Self:
+        """In four bytes, which takes half as long."""
+        return type(self)(*(getattr(self, name).astype(np.float32) for name in _Sums.__slots__))
 
 
-def _places(x: Floats) -> Floats:
-    return np.concatenate((x, x[:, :-1] + x[:, 1:]), axis=1)
+def _block(c: Floats, r: Floats, limits: tuple[float, float, float]) -> tuple[NDArray[Any], ...]:
+    """The worst place of each column of float64[34, b] counts: which, count, expected, widening, bins besides it."""
+    sums = _Sums.of(c, r)
+    worst = np.empty(c.shape[1], np.int64)
+    large = sums.N + sums.M > _LARGE
+    for which, chosen in ((large, sums), (~large, sums.as_singles())):
+        if which.all():
+            worst = _worst(chosen.each(_places), limits)
+        elif which.any():
+            worst[which] = _worst(chosen.only(which).each(_places), limits)
+    own = sums.each(lambda x: _at(x, worst))
+    expected, variance, used = _expected(own)
+    return worst, own.c, expected, np.sqrt(variance), used
+
+
+def _expected(at: _Sums) -> tuple[Reals, Reals, Reals]:
+    r"""What other bins let expect of places, by how much the variance is widened, and other bins in use; `at` is spent.
+
+    With J the sum of c r / (c + r) over the other bins, which hold C and R values, their chi-square is
+    $(C + R)\,(C R - J (C + R)) / (C R)$.
+    """
+    C, R = at.N - at.c, at.M - at.r
+    S = C + R
+    J = np.subtract(at.all_joint, at.joint, out=at.joint)
+    used = np.subtract(at.all_used, at.used, out=at.used)
+    product = C * R
+    J *= S
+    variance = np.subtract(product, J, out=J)
+    variance *= S
+    product *= np.maximum(np.subtract(used, 1, out=S), 1, out=S)
+    variance /= np.maximum(product, 0.5, out=product)
+    np.maximum(variance, 1, out=variance)
+    variance *= 1 + at.N / np.maximum(at.M, 1)
+    expected = np.add(at.r, 0.5, out=at.r)
+    expected *= np.maximum(C, 0.5, out=C)
+    expected /= np.maximum(R, 0.5, out=R)
+    return expected, variance, used
+
+
+def _worst(at: _Sums, limits: tuple[float, float, float]) -> Ints:
+    """The place of each column that is most over its limit, int64[b]; `at` float[67, b] is spent."""
+    square_z, floor_ratio, floor_relative = limits
+    expected, wide, _ = _expected(at)
+    over = np.subtract(at.c, expected, out=at.c)
+    # What `count_upper` makes of it, less the expectation.
+    wide *= square_z
+    limit = expected + 0.375
+    limit *= wide
+    np.sqrt(limit, out=limit)
+    wide /= 4
+    limit += wide
+    limit += 0.5
+    np.maximum(limit, floor_ratio * at.N, out=limit)
+    expected *= floor_relative
+    np.maximum(limit, expected, out=limit)
+    over /= limit
+    worst: Ints = over.argmax(axis=0)
+    return worst
+
+
+def _places(x: Reals) -> Reals:
+    """The bins float[34, b], then the pairs of neighbours: float[67, b]."""
+    places = np.empty((_PLACES, x.shape[1]), x.dtype)
+    places[:CELLS] = x
+    np.add(x[:-1], x[1:], out=places[CELLS:])
+    return places
+
+
+def _at(x: Reals, place: Ints) -> Reals:
+    """What lies in one place of each column: float[b]."""
+    first, column = np.where(place < CELLS, place, place - CELLS), np.arange(len(place))
+    return x[first, column] + np.where(place < CELLS, 0, x[np.minimum(first + 1, CELLS - 1), column])
 
 
 class FeatureCrowd(Stateless[CrowdParams]):
@@ -147,9 +238,11 @@ class FeatureCrowd(Stateless[CrowdParams]):
         numeric, params = windows.numeric, self.params
         asked = np.array([family is Family.PREDICTION for family in windows.scopes.family], np.bool_)
         compared = Compared.of(numeric, params.min_rows, params.min_ref_rows)
-        chosen = (numeric.role[compared.places] == Role.FEATURE) & asked[numeric.scope[compared.places]]
-        places, N = compared.places[chosen], compared.N[chosen].astype(np.float64)
-        found = crowds(compared.cur[chosen], compared.ref[chosen], self._z, params.floor_ratio, params.floor_relative)
+        compared = compared.take(
+            (numeric.role[compared.places] == Role.FEATURE) & asked[numeric.scope[compared.places]]
+        )
+        places, N = compared.places, compared.N.astype(np.float64)
+        found = crowds(compared.cur, compared.ref, self._z, params.floor_ratio, params.floor_relative)
         usual = found.expected / N
         noise = special.count_upper(found.expected, self._z, found.widen) / N - usual
         floor = np.maximum(params.floor_ratio, params.floor_relative * usual)
@@ -174,11 +267,9 @@ class FeatureCrowd(Stateless[CrowdParams]):
 
 def _between(numeric: NumericColumns, places: Ints, found: Crowds) -> tuple[Floats, Floats]:
     """The values between which each place lies, float64[n] each; infinite below the first edge and above the last."""
-    edges = np.concatenate(
-        (np.full((len(places), 1), -np.inf), numeric.edges[places], np.full((len(places), 1), np.inf)), axis=1
-    )
-    rows = np.arange(len(places))
-    return edges[rows, found.first], edges[rows, found.last + 1]
+    below, above = np.maximum(found.first - 1, 0), np.minimum(found.last, CELLS - 2)
+    low = np.where(found.first == 0, -np.inf, numeric.edges[places, below])
+    return low, np.where(found.last == CELLS - 1, np.inf, numeric.edges[places, above])
 
 
 def _labels(low: Floats, high: Floats, seen: Ints, n: int) -> list[str]:

@@ -93,8 +93,8 @@ class Freshness:
         """Score every feature set whose events say when their values were computed."""
         numeric, params, state = windows.numeric, self.params, self._state
         features = np.array([family is Family.FEATURE for family in windows.scopes.family], np.bool_)
-        places = np.array([i for i, name in enumerate(numeric.name) if name == QUANTITY], np.int64)
-        places = places[features[numeric.scope[places]]]
+        own = np.flatnonzero(features[numeric.scope])
+        places = np.array([i for i in own.tolist() if numeric.name[i] == QUANTITY], np.int64)
         series = numeric.series[places]
         state.reserve(series)
         age = np.maximum(numeric.quantiles[places, : len(_NAMES)], 0)

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 
 from detectors import scoring
+from detectors.drift.compared import Compared
 from detectors.parameters import check_bounds
 from detectors.protocol import Role, Scores, WindowBatch
 from detectors.stateless import Stateless
@@ -54,10 +55,10 @@ class FrozenFeature(Stateless[FrozenParams]):
     def step(self, windows: WindowBatch) -> Scores:
         """Score every feature with edges that varies in its baseline."""
         numeric, params = windows.numeric, self.params
-        places = np.flatnonzero(numeric.has_edges & (numeric.role == Role.FEATURE) & (numeric.count >= params.min_rows))
-        ref = numeric.ref[places]
-        of_ref = ref.sum(axis=1)
-        most = ref.max(axis=1, initial=0) / np.maximum(of_ref, 1)
+        found = Compared.every(numeric)
+        wanted = (numeric.role[found.places] == Role.FEATURE) & (numeric.count[found.places] >= params.min_rows)
+        places, of_ref = found.places[wanted], found.M[wanted]
+        most = found.ref.max(axis=1, initial=0)[wanted] / np.maximum(of_ref, 1)
         ready = (of_ref >= params.min_rows) & (most <= params.most_ratio)
         same = numeric.max[places] == numeric.min[places]
         of_one_cause = numeric.count[places] / params.design_effect

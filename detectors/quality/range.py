@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 
 from detectors import scoring, special
+from detectors.drift.compared import Compared
 from detectors.drift.dispersion import DesignEffect
 from detectors.parameters import check_bounds
 from detectors.protocol import Ints, Scores, WindowBatch
@@ -64,18 +65,19 @@ class OutOfRange:
     def step(self, windows: WindowBatch) -> Scores:
         """Score every series with edges and ``min_rows`` values."""
         numeric, params = windows.numeric, self.params
-        places = np.flatnonzero(numeric.has_edges & (numeric.count >= params.min_rows))
-        cur, ref, edges = numeric.cur[places], numeric.ref[places], numeric.edges[places]
-        values, ref_values = cur.sum(axis=1), ref.sum(axis=1)
+        found = Compared.every(numeric)
+        found = found.take(numeric.count[found.places] >= params.min_rows)
+        places, values, ref_values = found.places, found.N, found.M
+        ends, ref_ends = (counts[:, [0, -1]].astype(np.int64) for counts in (found.cur, found.ref))
+        first, last = numeric.edges[places, 0], numeric.edges[places, -1]
         series = numeric.series[places]
         ready = (values >= params.min_rows) & (ref_values >= params.min_rows)
         ready &= self._effect.windows(series) >= params.warmup
         effect = self._effect.of(series)
         self._effect.learn(series, numeric.mean[places], numeric.m2[places], numeric.count[places])
-        width = edges[:, -1] - edges[:, 0]
-        beyond = np.maximum(numeric.max[places] - edges[:, -1], edges[:, 0] - numeric.min[places])
-        outside = np.where(beyond >= params.far_ratio * width, cur[:, 0] + cur[:, -1], 0)
-        usual = (ref[:, 0] + ref[:, -1]) / np.maximum(ref_values, 1)
+        beyond = np.maximum(numeric.max[places] - last, first - numeric.min[places])
+        outside = np.where(beyond >= params.far_ratio * (last - first), ends.sum(axis=1), 0)
+        usual = ref_ends.sum(axis=1) / np.maximum(ref_values, 1)
         of_ref = np.maximum(ref_values / effect, 1)
         share = scoring.excess_ratio(outside / effect, values / effect, usual, of_ref, params.floor_ratio, self._z)
         noise = share.noise + np.log(2 / params.false_alarm_ratio) / of_ref
@@ -87,7 +89,7 @@ class OutOfRange:
             value=share.value,
             reference=usual,
             threshold=usual + np.maximum(params.floor_ratio, noise),
-            label=["over" if high >= low else "under" for low, high in cur[:, [0, -1]].tolist()],
+            label=[*map(("under", "over").__getitem__, (ends[:, 1] >= ends[:, 0]).tolist())],
         )
         return scoring.scores(
             self.kind, "out-of-range ratio", scoring.numeric_subject(numeric, places), ready, measured

@@ -1,7 +1,7 @@
 """What fields events have, and whether they hold numbers or texts: a contract that nobody has renewed."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final, Self
 
 import msgspec
 import numpy as np
@@ -10,6 +10,8 @@ from detectors import scoring, special
 from detectors.parameters import check_bounds
 from detectors.protocol import Bools, Floats, Ints, Role, Scores, WindowBatch
 from detectors.stateless import Stateless
+
+_SHARED: Final = "fields"
 
 
 class SchemaParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,8 +67,15 @@ class Fields:
     ref_texts: Ints
 
     @classmethod
-    def of(cls, windows: WindowBatch) -> "Fields":
+    def of(cls, windows: WindowBatch) -> Self:
         """The fields of a window; gauges are left out, for what a device does not support is null for good."""
+        found: Self | None = windows.shared.get(_SHARED)
+        if found is None:
+            found = windows.shared[_SHARED] = cls._of(windows)
+        return found
+
+    @classmethod
+    def _of(cls, windows: WindowBatch) -> Self:
         numeric, categories = windows.numeric, windows.categories
         mine, own = np.flatnonzero(numeric.role != Role.GAUGE), np.flatnonzero(~categories.counter)
         known, wanted = numeric.series[mine], categories.series[own]
@@ -94,7 +103,7 @@ class Fields:
         return cls(
             np.concatenate((known, categories.series[texts])),
             scope,
-            [*(numeric.name[i] for i in mine.tolist()), *(categories.name[i] for i in texts.tolist())],
+            [*map(numeric.name.__getitem__, mine.tolist()), *map(categories.name.__getitem__, texts.tolist())],
             np.concatenate((numeric.role[mine] == Role.FEATURE, np.ones(len(texts), np.bool_))),
             windows.scopes.rows[scope],
             of_numbers(numeric.count),
@@ -158,7 +167,7 @@ class SchemaChange(Stateless[SchemaParams]):
             value=np.where(gone, 1.0, np.asarray(typed.value)),
             reference=reference,
             threshold=np.minimum(reference + np.maximum(floor, noise), 1.0),
-            label=["gone" if is_gone else "type" for is_gone in gone.tolist()],
+            label=[*map(("type", "gone").__getitem__, gone.tolist())],
         )
         return scoring.scores(self.kind, "changed ratio", fields.subject, ready, measured)
 
