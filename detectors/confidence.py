@@ -17,6 +17,7 @@ References
 .. [2] J. Pickands, "Statistical inference using extreme order statistics", 1975.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final, Self
 
 import numpy as np
@@ -27,6 +28,8 @@ from detectors.state import Columns, StateError, pack, unpack
 
 PRIOR_ODDS: Final = 1e-3
 """Of a fault, in a window of a series, before one has looked."""
+DEPENDENCE_RATIO: Final = 0.5
+"""How alike detectors err that look at the same events in different ways."""
 _BINS: Final = 100
 _ANCHOR_RATIO: Final = 0.01
 _MIN_EXCESSES: Final = 10
@@ -39,6 +42,33 @@ _PRIOR_HITS: Final = 2.0
 _MOST: Final = 1e7
 """Windows counted; then all counts are halved, so that what is long ago fades."""
 _BLANK: Final[dict[str, NDArray[Any]]] = {"noise": np.zeros((), np.float32)}
+
+
+def combined(confidences: Sequence[float], dependence_ratio: float = DEPENDENCE_RATIO) -> float:
+    r"""How sure several findings about one scope and time are together, 0…1.
+
+    Each multiplies the prior odds by its Bayes factor $B_i$. Detectors that look at the same events do not err
+    independently: n of them, whose errors have the correlation ρ, say as much as $n / (1 + (n - 1) \rho)$ (Kish's
+    design effect), so that the logarithms add up to $\sum \ln B_i / (1 + (n - 1) \rho)$. Findings that would
+    make it less are left out: nobody is less sure for being told more.
+
+    Parameters
+    ----------
+    confidences
+        As :meth:`NullStrength.confidence` gives them, one of each detector.
+    dependence_ratio
+        ρ, 0 for detectors that look at different things, 1 for one detector asked twice.
+
+    Examples
+    --------
+    >>> round(combined([0.3, 0.3]), 2), round(combined([0.9, 0.2]), 2), combined([0.3, 0.3], 1.0)
+    (0.76, 0.92, 0.3)
+    """
+    limits = np.clip(sorted(confidences, reverse=True), 1e-12, 1 - 1e-12)
+    bayes = np.maximum(np.log(limits / (1 - limits) / PRIOR_ODDS), 0.0)
+    together = np.cumsum(bayes) / (1 + np.arange(len(bayes)) * dependence_ratio)
+    odds = PRIOR_ODDS * float(np.exp(together.max(initial=0.0)))
+    return round(odds / (1 + odds), 12)
 
 
 class NullStrength:

@@ -30,11 +30,13 @@ SEVERITIES: Final = (Severity.INFO, Severity.TICKET, Severity.PAGE)
 """What the codes of :attr:`Decisions.severity` mean."""
 FALSE_DISCOVERY_RATIO: Final = 0.01
 _NULL: Final = "#null."
+_LASTING: Final = "#lasting."
 _BLANK: Final = {
     "evidence": np.zeros((), np.uint32),
     "firing": np.zeros((), np.bool_),
     "since_ms": np.zeros((), np.int64),
 }
+_UNFELT: Final = {"felt": np.zeros((), np.uint32)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,7 @@ class DecisionBank:
         self._ratio = false_discovery_ratio
         self._states: dict[str, Columns] = {}
         self._nulls: dict[str, NullStrength] = {}
+        self._lasting: dict[str, Columns] = {}
 
     def decide(self, scores: Scores, start_ms: int, size_ms: int) -> Decisions:
         """The decisions for one detector's scores of the window of ``size_ms`` that starts at ``start_ms``.
@@ -171,12 +174,24 @@ class DecisionBank:
             since_ms=since,
             strength=strength,
             confidence=confidence,
-            severity=_severity(rule, scores, strength),
+            severity=_severity(rule, scores, strength, self._lasts(rule, scores)),
         )
+
+    def _lasts(self, rule: Rule, scores: Scores) -> Bools:
+        """Where users have felt it in as many of the last windows as the rule wants: bool[n]."""
+        if not rule.lasting_k or scores.felt is None:
+            return np.zeros(len(scores.series), np.bool_)
+        memory = self._lasting.setdefault(scores.detector, Columns(_UNFELT))
+        memory.reserve(scores.series)
+        before = memory["felt"][scores.series]
+        shifted = ((before << np.uint32(1)) | scores.felt) & _mask(rule.lasting_m)
+        recent = np.where(scores.ready, shifted, before)
+        memory["felt"][scores.series] = recent
+        return np.asarray(_count(recent) >= rule.lasting_k, np.bool_)
 
     def forget(self, series: Ints) -> None:
         """Drop what is known of series whose scope is gone."""
-        for memory in self._states.values():
+        for memory in (*self._states.values(), *self._lasting.values()):
             memory.forget(series)
         for null in self._nulls.values():
             null.forget(series)
@@ -184,12 +199,9 @@ class DecisionBank:
     def to_bytes(self) -> bytes:
         """The whole memory."""
         arrays = {
-            kind: np.frombuffer(memory.to_bytes(kind, self.state_version), np.uint8)
-            for kind, memory in self._states.items()
-        }
-        arrays |= {
-            _NULL + kind: np.frombuffer(null.to_bytes(kind, self.state_version), np.uint8)
-            for kind, null in self._nulls.items()
+            prefix + kind: np.frombuffer(memory.to_bytes(kind, self.state_version), np.uint8)
+            for prefix, memories in (("", self._states), (_NULL, self._nulls), (_LASTING, self._lasting))
+            for kind, memory in memories.items()
         }
         return pack("decision", self.state_version, arrays)
 
@@ -209,6 +221,10 @@ class DecisionBank:
             if kind.startswith(_NULL):
                 name = kind.removeprefix(_NULL)
                 bank._nulls[name] = NullStrength.from_bytes(saved.tobytes(), name, cls.state_version)
+                continue
+            if kind.startswith(_LASTING):
+                name = kind.removeprefix(_LASTING)
+                bank._lasting[name] = Columns.from_bytes(saved.tobytes(), name, cls.state_version, _UNFELT)
                 continue
             bank._states[kind] = Columns.from_bytes(saved.tobytes(), kind, cls.state_version, _BLANK)
         return bank
@@ -231,9 +247,10 @@ def _strength(scores: Scores, share: Floats) -> Floats:
     return np.where(scores.ready, (1 - np.exp2(-scores.score / limit)) * share, np.nan)
 
 
-def _severity(rule: Rule, scores: Scores, strength: Floats) -> NDArray[np.int8]:
+def _severity(rule: Rule, scores: Scores, strength: Floats, lasts: Bools) -> NDArray[np.int8]:
     level = np.full(len(scores.series), SEVERITIES.index(rule.severity), np.int8)
     if rule.page_when is not None:
         pages = rule.page_when(scores) & (strength >= rule.page_strength_ratio)
         level[pages] = SEVERITIES.index(Severity.PAGE)
+    level[lasts] = SEVERITIES.index(Severity.PAGE)
     return level

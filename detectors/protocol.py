@@ -216,8 +216,9 @@ class Scores:
     itself moved. ``rows`` int64[n] are the events behind the value. ``label`` says what of the quantity was worst
     (``"p99"``, ``"xid 79"``). ``exemplars`` are event ids by place in ``series``. ``since_ms`` int64[n] is when what it
     sees began, for detectors that know better than the windows of their evidence; 0 where there is nothing. ``note``
-    gives, for a place, what else the sentence about it says; it is asked at once, of findings alone. All floats are NaN
-    where not ready.
+    gives, for a place, what else the sentence about it says; it is asked at once, of findings alone. ``felt`` bool[n]
+    says where this window hurts those who use the model enough to wake somebody, should it last; None: nowhere. All
+    floats are NaN where not ready.
     """
 
     detector: str
@@ -240,6 +241,7 @@ class Scores:
     label: Sequence[str] | None = None
     since_ms: Ints | None = None
     note: Callable[[int], str] | None = None
+    felt: Bools | None = None
 
 
 class Detector(Protocol):

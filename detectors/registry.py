@@ -9,6 +9,7 @@ import numpy as np
 
 from detectors.drift.adwin import AdwinChange, AdwinParams
 from detectors.drift.categories import CategoryDrift, CategoryDriftParams
+from detectors.drift.collapse import CollapseParams, ScoreCollapse
 from detectors.drift.kolmogorov import KolmogorovParams, KolmogorovSmirnov
 from detectors.drift.martingale import MartingaleParams, RankMartingale
 from detectors.drift.novelty import Cardinality, CardinalityParams, NewCategory, NewCategoryParams
@@ -42,6 +43,7 @@ from detectors.quality.frozen import FrozenFeature, FrozenParams
 from detectors.quality.nulls import NullParams, NullRatio
 from detectors.quality.range import OutOfRange, RangeParams
 from detectors.quality.shape import NewField, NewFieldParams, SchemaChange, SchemaParams
+from detectors.quality.versions import VersionErrors, VersionParams
 from detectors.quality.volume import VolumeChange, VolumeParams
 from detectors.slo.burn import SloBurn, SloParams
 from detectors.slo.objectives import PAGES
@@ -58,8 +60,9 @@ class Rule:
 
     Where ``urgent_when`` holds it fires at ``urgent_k`` of ``urgent_m`` already. It is of ``severity``, and a page
     where ``page_when`` holds and the strength reaches ``page_strength_ratio``: what hurts users, and nothing that can
-    wait for the morning. What is ``certain`` is over a limit that somebody has set, and no estimate of anything: its
-    confidence is 1, however often the series has come near the limit before.
+    wait for the morning. ``lasting_k`` of the last ``lasting_m`` ready windows that are felt (`Scores.felt`) make it a
+    page as well, however strong each of them is; 0: none do. What is ``certain`` is over a limit that somebody has set,
+    and no estimate of anything: its confidence is 1, however often the series has come near the limit before.
     """
 
     k: int = 3
@@ -72,6 +75,8 @@ class Rule:
     urgent_when: Callable[[Scores], Bools] | None = None
     urgent_k: int = 2
     urgent_m: int = 3
+    lasting_k: int = 0
+    lasting_m: int = 1
     certain: bool = False
 
 
@@ -111,6 +116,7 @@ REGISTRY: Final[dict[str, Spec]] = {
     "psi": Spec(PopulationStability, PsiParams, Kind.DRIFT, Rule()),
     "wasserstein": Spec(WassersteinDrift, WassersteinParams, Kind.DRIFT, Rule()),
     "kolmogorov": Spec(KolmogorovSmirnov, KolmogorovParams, Kind.DRIFT, Rule()),
+    "collapse": Spec(ScoreCollapse, CollapseParams, Kind.SCORE_DRIFT, Rule(lasting_k=5, lasting_m=5)),
     "martingale": Spec(RankMartingale, MartingaleParams, Kind.DRIFT, Rule(k=1, m=4, clear_below=1, full=1)),
     "categories": Spec(CategoryDrift, CategoryDriftParams, Kind.CATEGORY_DRIFT, Rule()),
     "new_category": Spec(NewCategory, NewCategoryParams, Kind.CATEGORY_DRIFT, Rule()),
@@ -124,6 +130,7 @@ REGISTRY: Final[dict[str, Spec]] = {
         Rule(page_when=_no_events, page_strength_ratio=0.6, urgent_when=_no_events),
     ),
     "errors": Spec(ErrorRatio, ErrorParams, Kind.ERRORS, Rule(page_when=_always, page_strength_ratio=0.7)),
+    "versions": Spec(VersionErrors, VersionParams, Kind.ERRORS, Rule(k=1, m=4, clear_below=1, full=1)),
     "schema": Spec(SchemaChange, SchemaParams, Kind.SCHEMA, Rule()),
     "new_field": Spec(NewField, NewFieldParams, Kind.SCHEMA, Rule(severity=Severity.INFO)),
     "range": Spec(OutOfRange, RangeParams, Kind.DRIFT, Rule()),
@@ -131,7 +138,13 @@ REGISTRY: Final[dict[str, Spec]] = {
     "freshness": Spec(Freshness, FreshnessParams, Kind.FRESHNESS, Rule()),
     "frozen": Spec(FrozenFeature, FrozenParams, Kind.FRESHNESS, Rule()),
     "bad_input": Spec(BadInput, BadInputParams, Kind.BAD_INPUT, _AT_ONCE),
-    "latency": Spec(LatencyQuantiles, LatencyParams, Kind.LATENCY, Rule(page_when=_tail, page_strength_ratio=0.8)),
+    "latency": Spec(
+        LatencyQuantiles,
+        LatencyParams,
+        Kind.LATENCY,
+        # A doubled tail at once; a typical request that takes half as long again after five minutes.
+        Rule(page_when=_tail, page_strength_ratio=0.8, lasting_k=20, lasting_m=30),
+    ),
     "latency_limit": Spec(
         LatencyOverLimit,
         LatencyLimitParams,

@@ -55,6 +55,7 @@ class Measured:
     exemplars: Mapping[int, tuple[str, ...]] | None = None
     since_ms: Ints | None = None
     note: Callable[[int], str] | None = None
+    felt: Bools | None = None
 
 
 def scores(detector: str, unit: str, subject: Subject, ready: Bools, measured: Measured) -> Scores:
@@ -86,6 +87,7 @@ def scores(detector: str, unit: str, subject: Subject, ready: Bools, measured: M
         label=measured.label,
         since_ms=measured.since_ms,
         note=measured.note,
+        felt=None if measured.felt is None else measured.felt & ready,
     )
 
 

@@ -1,5 +1,6 @@
 """Sudden change of a score's or a latency's level, without a baseline: River's ADWIN on window means."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
@@ -54,8 +55,8 @@ class _Series:
 
     NUMBERS: ClassVar = ("seen", "mean", "m2", "spread", "held", "effect", "before", "after")
 
-    def step(self, value: float, spread: float, floor: float, params: AdwinParams) -> bool:
-        """Learn a window's mean; False while warming up."""
+    def step(self, value: float, spread: float, floor: float, usual: float, params: AdwinParams) -> bool:
+        """Learn a window's mean; False while warming up. ``usual`` is the baseline's, NaN without one."""
         if self.seen < params.warmup:
             self.seen += 1
             delta = value - self.mean
@@ -69,14 +70,24 @@ class _Series:
             before, after = self.adwin.split()
             self.before, self.after = self.mean + before * scale, self.mean + after * scale
             self.effect = abs(after - before) * scale / max(self.spread, 1e-9)
-            self.held = params.hold
+            home = self.mean if math.isnan(usual) else usual
+            # Whoever was told that it went away sees that it comes back: the way home is no second piece of news.
+            self.held = 0 if _is_return(self.before - home, self.after - home, floor * self.spread) else params.hold
         elif self.held:
             self.held -= 1
         return True
 
 
+def _is_return(before: float, after: float, floor: float) -> bool:
+    """Whether a level ``after`` is as usual (0), or between that and where it was before."""
+    return abs(after) < floor or (before * after > 0 and abs(after) < abs(before))
+
+
 class AdwinChange:
     """Size of the last change that ADWIN found in a score's or latency's window means, 0 where there was none.
+
+    A change back to what is usual, or towards it from the same side, is none: usual is the baseline's mean, or that of
+    the warm-up where there is no baseline.
 
     Means (of latency, their logarithms) are standardised by their own first windows. ADWIN says whether the level has
     changed and holds its false alarms down itself, so there is no noise bound; the effect is counted in what matters:
@@ -111,7 +122,10 @@ class AdwinChange:
         value = np.where(latency, np.log(np.where(usable & latency, mean, 1.0)), mean)
         spread = np.where(latency, 1.0, np.sqrt(numeric.m2[places] / np.maximum(count, 1)))
         floor = np.where(latency, np.log(self.params.floor_ratio), self.params.floor)
-        result = self._step(numeric.series[places], usable, np.column_stack((value, spread, floor)))
+        usual = np.where(numeric.has_baseline[places], numeric.ref_mean[places], np.nan)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            usual = np.where(latency, np.log(np.where(usual > 0, usual, np.nan)), usual)
+        result = self._step(numeric.series[places], usable, np.column_stack((value, spread, floor, usual)))
         before, after = (np.where(latency, np.exp(x), x) for x in result[:, 1:].T)
         measured = scoring.Measured(
             score=result[:, 0],
@@ -122,7 +136,10 @@ class AdwinChange:
         return scoring.scores(self.kind, "mean", scoring.numeric_subject(numeric, places), usable, measured)
 
     def _step(self, series: Ints, usable: Bools, given: Floats) -> Floats:
-        """Effect, level before and level after, float64[n, 3], from value, spread and floor; NaN for nothing to say."""
+        """Effect, level before and level after, float64[n, 3], from value, spread, floor and the usual level.
+
+        NaN for nothing to say.
+        """
         result = np.full((len(series), 3), np.nan)
         for row in np.flatnonzero(usable).tolist():
             one = self._series.get(int(series[row]))
@@ -130,8 +147,8 @@ class AdwinChange:
                 if len(self._series) >= self.params.max_series:
                     continue
                 one = self._series[int(series[row])] = _Series(RiverAdwin(self.params.delta))
-            value, spread, floor = given[row].tolist()
-            if one.step(value, spread, floor, self.params):
+            value, spread, floor, usual = given[row].tolist()
+            if one.step(value, spread, floor, usual, self.params):
                 result[row] = (one.effect, one.before, one.after) if one.held else (0.0, np.nan, np.nan)
         return result
 

@@ -9,7 +9,8 @@ import numpy as np
 from detectors import scoring, special
 from detectors.latency.noise import GRAIN, NAMES, enough, middle, quantile_noise
 from detectors.parameters import check_bounds
-from detectors.protocol import Floats, Ints, Role, Scores, WindowBatch
+from detectors.peers import share_of_model
+from detectors.protocol import Bools, Floats, Ints, Role, Scores, WindowBatch
 from detectors.seasonal.expectation import SeasonalExpectation
 
 
@@ -19,7 +20,9 @@ class LatencyParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ``floor_ratio`` 1.3 says that a third slower is nobody's concern, nor is a rise below ``min_rise_ms``. A quantile
     takes part when ``min_beyond`` events lie beyond it, in the window and in the baseline: 10 events for p50, 500 for
     p99. ``design_effect`` widens the noise for requests that queue behind one another and so are not independent.
-    ``seasonal`` lets the baseline follow the hours of the day.
+    ``seasonal`` lets the baseline follow the hours of the day. Users feel it (which pages should it last) where the
+    typical request takes ``felt_ratio`` times as long, in a version that answers ``felt_share_ratio`` of the model's
+    events at least.
     """
 
     window_s: int = 10
@@ -29,11 +32,14 @@ class LatencyParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     min_beyond: float = 5.0
     design_effect: float = 2.0
     false_alarm_ratio: float = 1e-4
+    felt_ratio: float = 1.5
+    felt_share_ratio: float = 0.25
 
     def __post_init__(self) -> None:
         """Check the bounds."""
         check_bounds(self, window_s=(1, 86_400), floor_ratio=(1, 1000), min_rise_ms=(0, 1e9), min_beyond=(1, 1e6))
         check_bounds(self, design_effect=(1, 100), false_alarm_ratio=(1e-12, 0.1))
+        check_bounds(self, felt_ratio=(1, 1000), felt_share_ratio=(0, 1))
 
 
 _MIN_ROWS: Final = 10
@@ -107,9 +113,18 @@ class LatencyQuantiles:
             threshold=reference * np.exp(np.maximum(floor, noise)),
             label=[NAMES[i] for i in worst.tolist()],
             note=lambda place: note(place) if worst[place] else "",
+            felt=self._felt(windows, places, rise[:, 0]),
         )
         subject = scoring.numeric_subject(numeric, places)
         return scoring.scores(self.kind, "ms", subject, np.asarray(usable.any(axis=1)), measured)
+
+    def _felt(self, windows: WindowBatch, places: Ints, rise: Floats) -> Bools:
+        """Where the typical request of a model's whole is so much slower that users feel it: bool[k]."""
+        slow = rise >= np.log(self.params.felt_ratio)
+        if not slow.any():
+            return slow
+        shares = share_of_model(windows.scopes)[windows.numeric.scope[places]]
+        return np.asarray(slow & (shares >= self.params.felt_share_ratio) & (shares > 0), np.bool_)
 
     def _baseline(self, windows: WindowBatch, places: Ints) -> Floats:
         """The baseline's quantiles float64[k, 3] as they are at this hour; the window teaches what is usual."""

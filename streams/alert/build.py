@@ -24,6 +24,7 @@ def alert_policy(settings: AlertSettings) -> AlertPolicy:
         repeat_after_ms=int(settings.repeat_after_s * 1000),
         inhibit_after_ms=int(settings.inhibit_after_s * 1000),
         max_alerts=settings.max_alerts,
+        attack_models=settings.attack_models,
         runbook_url=settings.runbook_url,
     )
 

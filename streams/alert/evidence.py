@@ -31,6 +31,12 @@ _CATEGORIES: Final = (
 _NULLS: Final = "SELECT start, nulls, rows, null_ratio FROM windows WHERE {scope} AND {quantity} AND {at}"
 _VOLUME: Final = "SELECT start, rows, late, rows_per_s FROM volume WHERE {scope} AND {at}"
 _ERRORS: Final = "SELECT start, errors, rows, error_ratio FROM errors WHERE {scope} AND {at}"
+_VERSIONS: Final = (
+    "SELECT start, model_version, errors, rows, error_ratio FROM errors WHERE family = 'prediction' "
+    "AND model = {model} AND segment = '' AND window_s = {window_s} AND start >= {since} AND start <= {start} "
+    "ORDER BY start, model_version"
+)
+_SPREAD: Final = "SELECT start, count, mean, stddev, p50, p95, p99 FROM windows WHERE {scope} AND {quantity} AND {at}"
 _COUNTER: Final = (
     "SELECT start, value, count, ratio FROM categories "
     "WHERE {scope} AND quantity = {counter} AND counter AND {at} ORDER BY count DESC"
@@ -78,6 +84,8 @@ _CROWD: Final = (
     "ARRAY JOIN bins AS bin, counts AS n ORDER BY n DESC LIMIT 5"
 )
 _BY_DETECTOR: Final = {
+    "collapse": _SPREAD,
+    "versions": _VERSIONS,
     "latency_tail": _TAIL,
     "latency_modes": _MODES,
     "latency_hosts": _HOSTS,

@@ -7,6 +7,7 @@ import msgspec
 from schemas.alerts import Status
 from schemas.findings import Finding, FindingMessage, Progress, Severity
 from streams.alert import episode, state
+from streams.alert.corroboration import corroboration, raised
 from streams.alert.episode import AlertEvent, Mute
 from streams.alert.evidence import ordered
 from streams.alert.inhibition import CAUSES, causes_of, consequences_of
@@ -204,10 +205,15 @@ class AlertBook:
             if track.status is Status.RESOLVED or track.lasting is None:
                 return []
             return [episode.record(track, [track.lasting], Status.RESOLVED, at_ms, self._policy)]
+        if track.status is Status.RESOLVED and not any(member.finding.evidence for member in track.members.values()):
+            # What is within its limit again, and comes late, is the end of a story that has been told.
+            return []
         peers = self._tracks.peers(track)
         explained = {key: causes_of(member.finding, peers) for key, member in track.members.items()}
         speaking = ordered(member for key, member in track.members.items() if not explained[key])
         members = speaking or ordered(track.members.values())
+        borne_out = corroboration(track, peers, self._policy)
+        members = raised(members) if borne_out else members
         if track.status is Status.RESOLVED:
             episode.begin(track, at_ms, self._policy)
         labels = {**track.labels, "severity": episode.severity_of(track, members).value}
@@ -216,5 +222,5 @@ class AlertBook:
         status = Status.SUPPRESSED if mute else Status.FIRING
         if status is track.status and not episode.is_news(track, members, at_ms, self._policy):
             return []
-        consequences = consequences_of(track, peers)
+        consequences = [*borne_out, *consequences_of(track, peers)]
         return [episode.record(track, members, status, at_ms, self._policy, mute, consequences)]

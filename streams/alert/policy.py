@@ -101,6 +101,8 @@ class AlertPolicy:
         Bounds on memory: alerts, findings held per alert, silences, series whose latest window is remembered.
     max_evidence, max_exemplars
         Bounds on what an alert carries: observations, features, segments and consequences each; event ids.
+    attack_models
+        Patterns of the models whose positive labels are losses: see :mod:`streams.alert.corroboration`.
     runbook_url
         ``{kind}`` and ``{alertname}`` are replaced; an address without either is a folder of ``<kind>.md`` pages.
     source
@@ -121,6 +123,7 @@ class AlertPolicy:
     max_series: int = 50_000
     max_evidence: int = 10
     max_exemplars: int = 10
+    attack_models: tuple[str, ...] = ("*fraud*",)
     runbook_url: str = "docs/runbooks"
     source: str = "/halcyon/alert"
 

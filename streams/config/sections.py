@@ -312,6 +312,10 @@ class AlertSettings(Section):
         300.0, ge=0, le=86_400, description="What a cause explains, it explains for so long after its own end."
     )
     max_alerts: int = Field(1000, ge=1, le=100_000, description="Alerts held at once; further ones are counted only.")
+    attack_models: Names = Field(
+        ("*fraud*",),
+        description="Models whose positive labels are losses: outliers that labels bear out page. Patterns with `*`.",
+    )
     runbook_url: str = Field(
         "docs/runbooks",
         min_length=1,

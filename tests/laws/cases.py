@@ -25,13 +25,15 @@ LABELS = Scope(Family.LABEL, "model-0")
 HOSTS = tuple(Scope(Family.PREDICTION, "model-0", "1", f"host={name}") for name in "abcd")
 GPUS = tuple(Scope(Family.GPU, "host-1", f"GPU-{i}") for i in (2, 3, 4))
 STORE = Scope(Family.FEATURE, "card-history")
-EVERYONE = (*SCOPES, *HOSTS, *GPUS, LABELS, STORE)
+CANARY = Scope(Family.PREDICTION, "model-0", "2-canary")
+EVERYONE = (*SCOPES, CANARY, *HOSTS, *GPUS, LABELS, STORE)
 CROWDS: Mapping[str, tuple[Scope, ...]] = {
     "latency_hosts": HOSTS,
     "gpu_slow": GPUS,
     "label_delay": (LABELS,),
     "label_rate": (LABELS,),
     "freshness": (STORE,),
+    "versions": (CANARY,),
 }
 """Peers, for the detectors that need them."""
 
@@ -117,7 +119,7 @@ def usual(rng: np.random.Generator, scope: Scope) -> Seen:
             "ecc_corrected_total": np.full(10, 40.0),
         }
         return Seen(10, gauges, counters={"clocks_event_reason": {"gpu_idle": 3}, "xid": {"79": 0, "31": 0}})
-    rows = int(rng.poisson(1_000))
+    rows = int(rng.poisson(300 if scope == CANARY else 1_000))
     if scope.family is Family.LABEL:
         return Seen(rows, {"label": (rng.random(rows) < 0.2).astype(np.float64)})
     if scope.family is Family.FEATURE:
@@ -205,6 +207,12 @@ def _fewer(seen: Seen, strength: float) -> Seen:
     return replace(seen, rows=int(seen.rows * (1 - strength)))
 
 
+def _collapsed(seen: Seen, strength: float) -> Seen:
+    """All scores come nearer to one value."""
+    score = seen.numeric["score"]
+    return _numeric(seen, score=0.1 + (score - 0.1) * (1 - 0.99 * strength))
+
+
 def _slower(seen: Seen, strength: float) -> Seen:
     return _numeric(seen, latency_ms=seen.numeric["latency_ms"] * (1 + 4 * strength))
 
@@ -254,6 +262,8 @@ ANOMALIES: Mapping[str, tuple[Scope, Callable[[Seen, float], Seen]]] = {
     "freshness": (STORE, lambda s, k: _numeric(s, freshness_ms=s.numeric["freshness_ms"] + 300_000 * k)),
     "frozen": (MODELS[0], _crowded),
     "volume": (MODELS[0], _fewer),
+    "collapse": (MODELS[0], _collapsed),
+    "versions": (CANARY, lambda s, k: replace(s, errors=s.errors + int((s.rows - s.errors) * k))),
     "errors": (MODELS[0], lambda s, k: replace(s, errors=s.errors + int((s.rows - s.errors) * k))),
     "bad_input": (MODELS[0], lambda s, k: _counter(s, "reason", {"invalid_json": int(s.rows * k)})),
     "latency": (MODELS[0], _slower),

@@ -21,7 +21,8 @@ seeds = st.integers(0, 2**32 - 1)
 few = settings(max_examples=3, deadline=None)
 N = 12
 COUNT_EVENTS = {
-    "nulls", "schema", "duplicates", "volume", "errors", "outliers", "bad_input", "gpu_throttle", "gpu_xid", "slo",
+    "nulls", "schema", "duplicates", "volume", "errors", "versions", "outliers", "bad_input", "gpu_throttle", "gpu_xid",
+    "slo",
 }  # fmt: skip
 """What looks at events rather than at their values, and so has something to say when those are null."""
 
