@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import moments
+from detectors.drift import pairs
 from detectors.histograms import binned, log
-from schemas.baselines import Baseline, CategoryBaseline, NumericBaseline, encode
+from schemas.baselines import Baseline, CategoryBaseline, JointBaseline, NumericBaseline, encode
 from schemas.labels import LABEL
 from schemas.scopes import OTHER, Scope
 
@@ -20,6 +21,8 @@ LogQuantity: TypeAlias = tuple[NDArray[np.integer], NDArray[np.integer], Floats]
 """``(bins, counts, stats)``: a LogHistogram and its moments, float64[5]."""
 
 MAX_SAMPLE_ROWS: Final = 5_000
+MAX_JOINT: Final = 64
+"""Quantities of which a baseline keeps how they stand to each other."""
 COUNTERS: Final = frozenset({"status", "decision", "xid", "clocks_event_reason", "reason"})
 """Columns that count what happened, told from categorical features."""
 QUANTILES: Final = np.array([0.5, 0.95, 0.99])
@@ -104,8 +107,42 @@ def build(  # noqa: PLR0913 - the parts of a baseline, each named at the call
         counters=_categories(counters or {}),
         sample_names=tuple(sample_names),
         sample=np.ascontiguousarray(kept, "<f4").tobytes(),
+        joint=joint_of(tuple(sample_names), kept, numeric),
     )
     return identified(baseline)
+
+
+def joint_of(
+    names: Sequence[str], rows: NDArray[np.floating], numeric: Mapping[str, NumericBaseline]
+) -> JointBaseline | None:
+    """How the score and the features stand to each other in floating[r, k] rows; None for fewer than two of them.
+
+    Of more than :data:`MAX_JOINT` those are kept that have the closest correlation with another one.
+    """
+    chosen = [i for i, name in enumerate(names) if name in numeric and numeric[name].edges and name != LABEL]
+    if len(chosen) < 2 or len(rows) < pairs.MIN_ROWS:
+        return None
+    parts = [numeric[names[i]] for i in chosen]
+    edges = np.stack([np.frombuffer(part.edges, "<f8") for part in parts])
+    counts = np.stack([np.frombuffer(part.counts, "<u4") for part in parts]).astype(np.int64)
+    scores = pairs.ranked(rows[:, chosen].astype(np.float64), edges, pairs.rank_scores(counts))
+    kept = _closest(pairs.correlations(scores).q, [names[i] for i in chosen])
+    found = pairs.correlations(scores[:, kept])
+    columns = (found.q, pairs.influence(scores[:, kept], found.q), found.rows)
+    return JointBaseline(
+        tuple(names[chosen[i]] for i in kept), np.ascontiguousarray(np.stack(columns), "<f4").tobytes()
+    )
+
+
+def _closest(q: Floats, names: Sequence[str]) -> list[int]:
+    """Places of the score and of the quantities with the closest correlations, ascending, ``MAX_JOINT`` at most."""
+    k = len(names)
+    first, second = np.triu_indices(k, 1)
+    closest = np.zeros(k)
+    for end in (first, second):
+        np.maximum.at(closest, end, np.abs(np.nan_to_num(q)))
+    ranked = sorted(range(k), key=lambda i: (names[i] != "score", -closest[i], i))
+    return sorted(ranked[:MAX_JOINT])
 
 
 def _add(numeric: dict[str, NumericBaseline], part: NumericBaseline | None) -> None:

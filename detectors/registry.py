@@ -8,10 +8,12 @@ import msgspec
 import numpy as np
 
 from detectors.drift.adwin import AdwinChange, AdwinParams
+from detectors.drift.association import AssociationParams, ScoreAssociation
 from detectors.drift.categories import CategoryDrift, CategoryDriftParams
 from detectors.drift.collapse import CollapseParams, ScoreCollapse
 from detectors.drift.kolmogorov import KolmogorovParams, KolmogorovSmirnov
 from detectors.drift.martingale import MartingaleParams, RankMartingale
+from detectors.drift.multivariate import MultivariateDrift, MultivariateParams
 from detectors.drift.novelty import Cardinality, CardinalityParams, NewCategory, NewCategoryParams
 from detectors.drift.psi import PopulationStability, PsiParams
 from detectors.drift.wasserstein import WassersteinDrift, WassersteinParams
@@ -121,6 +123,8 @@ REGISTRY: Final[dict[str, Spec]] = {
     "categories": Spec(CategoryDrift, CategoryDriftParams, Kind.CATEGORY_DRIFT, Rule()),
     "new_category": Spec(NewCategory, NewCategoryParams, Kind.CATEGORY_DRIFT, Rule()),
     "cardinality": Spec(Cardinality, CardinalityParams, Kind.CATEGORY_DRIFT, Rule()),
+    "multivariate": Spec(MultivariateDrift, MultivariateParams, Kind.DRIFT, Rule()),
+    "association": Spec(ScoreAssociation, AssociationParams, Kind.CONCEPT_DRIFT, Rule()),
     "adwin": Spec(AdwinChange, AdwinParams, Kind.CHANGE, Rule(k=1, m=1, clear_below=1, severity=Severity.INFO)),
     "nulls": Spec(NullRatio, NullParams, Kind.NULLS, Rule()),
     "volume": Spec(

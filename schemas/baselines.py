@@ -45,11 +45,23 @@ class CategoryBaseline(msgspec.Struct, frozen=True, array_like=True):
     counts: tuple[int, ...]
 
 
+class JointBaseline(msgspec.Struct, frozen=True, array_like=True):
+    """How k quantities of a baseline stand to each other, by pairs in the order of ``numpy.triu_indices(k, 1)``.
+
+    ``pairs`` float32[3, k (k - 1) / 2]: rank correlations on Fisher's scale (NaN for none), the variance of one row's
+    influence on each, and the rows behind it.
+    """
+
+    names: tuple[str, ...]
+    pairs: bytes
+
+
 class Baseline(msgspec.Struct, frozen=True, array_like=True):
     """The reference of one scope. It takes effect at the pane that starts at ``effective_from_ms``.
 
     ``rows`` events of ``panes`` panes of ``pane_ms`` each stand behind it; ``sample_names`` and ``sample``
-    (float32[r, k], C order, r ≤ 5,000) are rows of it.
+    (float32[r, k], C order, r ≤ 5,000) are rows of it. ``joint`` is None in baselines of before it was kept, and
+    where there are no two quantities to compare.
     """
 
     id: str
@@ -64,6 +76,7 @@ class Baseline(msgspec.Struct, frozen=True, array_like=True):
     counters: tuple[CategoryBaseline, ...] = ()
     sample_names: tuple[str, ...] = ()
     sample: bytes = b""
+    joint: JointBaseline | None = None
 
 
 _codec: Versioned[Baseline] = Versioned(Baseline, VERSION, "baseline")

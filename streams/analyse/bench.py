@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.decision import SEVERITIES, DecisionBank, Decisions
+from detectors.drift.joint import PairDrift
 from detectors.drift.pooling import POOLED, WindowPool
 from detectors.explain import Segments, contributions, explain
 from detectors.fraud.outliers import RowOutliers
@@ -129,7 +130,9 @@ class DetectorBench:
                 yield _finding(batch, scores, decisions, place, baseline_ids, segments)
 
     def rebase(self, scope: int, baseline: Baseline) -> None:
-        """Fit what is fitted on a scope's reference rows."""
+        """Fit what is fitted on a scope's reference rows, or on how its quantities stand to each other."""
+        for detector in self._of_pairs():
+            detector.rebase(scope, baseline)
         outliers = self._outliers()
         if not self.wants_sample(baseline.scope):
             return
@@ -145,6 +148,8 @@ class DetectorBench:
             pool.forget(series)
         self._decisions.forget(series)
         self._outliers().drop_reference(scope)
+        for pairs in self._of_pairs():
+            pairs.drop_reference(scope)
 
     def to_parts(self) -> dict[str, bytes]:
         """The state of every detector and of the decisions."""
@@ -171,6 +176,9 @@ class DetectorBench:
         """Events that every pooled kind of detector takes."""
         found = (msgspec.convert(self._params.get(kind, {}), REGISTRY[kind].params, strict=False) for kind in POOLED)
         return max(int(getattr(params, "min_rows", 0)) for params in found)
+
+    def _of_pairs(self) -> Iterator[PairDrift]:
+        return (detector for detector in self._detectors.values() if isinstance(detector, PairDrift))
 
     def _outliers(self) -> RowOutliers:
         detector = self._detectors["outliers"]

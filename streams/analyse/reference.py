@@ -22,8 +22,8 @@ class References:
     table
         The numeric columns; row 0 stands for "no reference".
     baseline
-        Scope → the baseline in force, without its numeric quantities and its sample: the table has the ones, the
-        detector that is fitted on rows the others.
+        Scope → the baseline in force, without its numeric quantities, its sample and its pairs: the table has
+        the ones, the detectors that are fitted on them the others.
     categories
         Series → its reference counts, for categorical features and counters.
     """
@@ -39,7 +39,7 @@ class References:
     def put(self, scope: int, baseline: Baseline, registry: Registry) -> None:
         """Let a baseline take effect for a scope."""
         self.drop(scope, registry)
-        self.baseline[scope] = replace(baseline, numeric=(), sample=b"", sample_names=())
+        self.baseline[scope] = replace(baseline, numeric=(), sample=b"", sample_names=(), joint=None)
         series = np.array([registry.id(scope, quantity.name) for quantity in baseline.numeric], np.int64)
         self._expected[scope] = series
         self.rows(registry.series)[series] = self.table.put(scope, baseline)

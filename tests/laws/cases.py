@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.baseline import from_table
+from detectors.drift.joint import PairDrift
 from detectors.fraud.outliers import RowOutliers
 from detectors.protocol import Detector, Scores, WindowBatch
 from detectors.references import reference_sample
@@ -232,6 +233,19 @@ def _strange_rows(seen: Seen, strength: float) -> Seen:
     return replace(seen, sample=(names, rows))
 
 
+def _joined(seen: Seen, strength: float) -> Seen:
+    """Amounts follow the score in a part of the rows, and flags are up where it is high."""
+    assert seen.sample is not None
+    names, rows = seen.sample
+    rows = rows.copy()
+    amount, flag, score = (names.index(name) for name in ("features.amount", "features.flag", "score"))
+    follows = np.arange(len(rows)) < strength * len(rows)
+    order = np.argsort(np.argsort(rows[follows, score]))
+    for column in (amount, flag):
+        rows[follows, column] = np.sort(rows[follows, column])[order]
+    return replace(seen, sample=(names, rows))
+
+
 def _grown(name: str, a_window: float) -> Callable[[Seen, float], Seen]:
     """More of a gauge in every window: ``age`` counts them from the beginning of the anomaly."""
 
@@ -273,6 +287,8 @@ ANOMALIES: Mapping[str, tuple[Scope, Callable[[Seen, float], Seen]]] = {
     "latency_hosts": (HOSTS[0], _slower),
     "slo": (MODELS[0], lambda s, k: replace(_slower(s, k), errors=s.errors + int((s.rows - s.errors) * k))),
     "outliers": (MODELS[0], _strange_rows),
+    "multivariate": (MODELS[0], _joined),
+    "association": (MODELS[0], _joined),
     "crowd": (MODELS[0], _crowded),
     "label_delay": (LABELS, _fewer),
     "label_rate": (LABELS, _positive),
@@ -320,6 +336,9 @@ def new(kind: str, params: Mapping[str, object] | None = None) -> Detector:
             kept = [i for i, name in enumerate(names) if name != "latency_ms"]
             matrix = reference_sample(baseline(scope))[:, kept]
             detector.set_reference(sorted(EVERYONE).index(scope), [names[i] for i in kept], matrix)
+    if isinstance(detector, PairDrift):
+        for scope in MODELS:
+            detector.rebase(sorted(EVERYONE).index(scope), baseline(scope))
     return detector
 
 

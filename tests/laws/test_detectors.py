@@ -100,7 +100,9 @@ def emptied(seen: Seen) -> Seen:
 
 
 def all_null(seen: Seen) -> Seen:
-    return replace(seen, numeric={k: np.full(seen.rows, np.nan) for k in seen.numeric}, categories={}, counters={})
+    nothing = {k: np.full(seen.rows, np.nan) for k in seen.numeric}
+    sample = seen.sample and (seen.sample[0], np.full_like(seen.sample[1], np.nan))
+    return replace(seen, numeric=nothing, categories={}, counters={}, sample=sample)
 
 
 @kinds
