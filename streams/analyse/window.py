@@ -10,7 +10,7 @@ from schemas.panes import IdPart, Pane, column
 from schemas.scopes import Family
 from streams.analyse.registry import Registry
 from streams.windows import cells as cell
-from streams.windows.identities import WINDOW_IDS, IdSums, SampledIds
+from streams.windows.identities import PANE_SLACK, WINDOW_IDS, IdSums, SampledIds
 from streams.windows.rollups import RollupSums
 from streams.windows.samples import Sample, merge_samples
 from streams.windows.sums import STATS, Folded, Sums
@@ -86,6 +86,7 @@ class PaneWindow(Window):
     def __init__(self, family: Family, start_ms: int, size_ms: int, categories: int) -> None:
         super().__init__(family, start_ms, size_ms, categories)
         self._sums: Sums = Sums()
+        self.ids = IdSums(WINDOW_IDS, PANE_SLACK)
 
     def add(self, pane: Pane, registry: Registry) -> None:
         """Add one scope's pane of one source partition."""

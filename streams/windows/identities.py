@@ -28,6 +28,8 @@ Bools = NDArray[np.bool_]
 
 WINDOW_IDS: Final = 256
 """Ids that a window keeps of a scope, 3 kB: a share of 5 % of so many has a standard error of 1.4 points, a half 3."""
+PANE_SLACK: Final = 1 << 19
+"""Ids that wait in a window of panes, 12 MB at most: those of two thousand panes, which one pass sorts out."""
 ALL: Final = np.uint64(2**64 - 1)
 """The limit where every id is known."""
 _SLACK: Final = 8_192
@@ -79,16 +81,25 @@ class SampledIds:
 class IdSums:
     """A growing sample of the ids of many scopes, ``keep`` of each.
 
+    Parameters
+    ----------
+    keep
+        Ids of a scope.
+    slack
+        Ids that may wait, beyond as many as are kept, before they are sorted out.
+
     Notes
     -----
-    20 bytes per id that is kept, and as many again of what waits.
+    24 bytes per id that is kept, and as much for each that waits.
     """
 
-    __slots__ = ("_chunks", "_events", "_keep", "_limit", "_settled", "_waiting")
+    __slots__ = ("_chunks", "_events", "_keep", "_limit", "_others", "_settled", "_slack", "_waiting")
 
-    def __init__(self, keep: int) -> None:
+    def __init__(self, keep: int, slack: int = _SLACK) -> None:
         self._keep = keep
+        self._slack = slack
         self._chunks: list[tuple[Ints, Hashes, Ints]] = []
+        self._others: list[SampledIds] = []
         self._waiting = 0
         self._settled = 0  # ids of the first chunk, which were sorted out already
         self._limit = np.empty(0, np.uint64)
@@ -101,6 +112,7 @@ class IdSums:
             scope, hashes = scope[known], hashes[known]
         if not self._keep or not len(scope):
             return
+        self._take_in()
         counts = np.bincount(scope)
         self._reserve(len(counts))
         self._events[: len(counts)] += counts
@@ -111,14 +123,14 @@ class IdSums:
         """Add the samples of others, of whatever size."""
         if not len(other.scope):
             return
-        self._reserve(int(other.scope[-1]) + 1)
-        self._events[other.scope] += other.events
-        self._limit[other.scope] = np.minimum(self._limit[other.scope], other.limit)
-        self._waiting += 1  # a lower limit alone is something to be sorted out, too
-        self._hold(np.repeat(other.scope, other.sampled), other.hashes, other.counts)
+        # Panes come one scope at a time: what they are is looked at for many of them together.
+        self._others.append(other)
+        self._waiting += 1 + len(other.hashes)  # a lower limit alone is something to be sorted out, too
+        self._settle_many()
 
     def fold(self) -> SampledIds:
         """The samples, each id once."""
+        self._take_in()
         self._settle()
         seen = np.flatnonzero(self._events)
         scope, hashes, counts = self._chunks[0] if self._chunks else (seen[:0], self._limit[:0], seen[:0])
@@ -167,8 +179,29 @@ class IdSums:
         if len(scope):
             self._chunks.append((scope, hashes, counts))
             self._waiting += len(scope)
-        if self._waiting > _SLACK + self._settled:
+        self._settle_many()
+
+    def _settle_many(self) -> None:
+        if self._waiting > self._slack + self._settled:
+            self._take_in()
             self._settle()
+
+    def _take_in(self) -> None:
+        """Add up what was merged."""
+        if not self._others:
+            return
+        others, self._others = self._others, []
+        scope, events, limit, hashes, counts, offsets = (
+            np.concatenate([getattr(other, name) for other in others])
+            for name in ("scope", "events", "limit", "hashes", "counts", "offsets")
+        )
+        self._reserve(int(scope.max()) + 1)
+        np.add.at(self._events, scope, events)
+        np.minimum.at(self._limit, scope, limit)
+        # Each has one offset more than it has scopes.
+        last = np.cumsum([len(other.offsets) for other in others])[:-1] - 1
+        sampled = np.delete(np.diff(offsets), last)
+        self._chunks.append((np.repeat(scope, sampled), hashes, counts))
 
     def _settle(self) -> None:
         """Leave the lowest ids of each scope, by scope and hash."""
@@ -176,18 +209,36 @@ class IdSums:
             return
         scope, hashes, counts = (np.concatenate([chunk[part] for chunk in self._chunks]) for part in range(3))
         below = hashes <= self._limit[scope]
-        scope, hashes, counts = scope[below], hashes[below], counts[below]
-        order = _order(scope, hashes)
-        scope, hashes = scope[order], hashes[order]
-        heads = np.flatnonzero(_changes(scope, hashes))
-        counts = np.add.reduceat(counts[order], heads) if len(heads) else counts
-        scope, hashes = scope[heads], hashes[heads]
-        rank = np.arange(len(scope)) - np.searchsorted(scope, scope)
+        bound = self._bound(scope[below])
+        low = below & (hashes <= bound[scope])
+        ids = _each_once(scope[low], hashes[low], counts[low])
+        few = (bound < self._limit) & (np.bincount(ids[0], minlength=len(bound)) <= self._keep)
+        if few.any():
+            low |= below & few[scope]
+            ids = _each_once(scope[low], hashes[low], counts[low])
+        scope, hashes, counts = ids
+        sizes = np.bincount(scope, minlength=len(bound))
+        rank = np.arange(len(scope)) - (np.cumsum(sizes) - sizes)[scope]
         over = rank == self._keep
         self._limit[scope[over]] = hashes[over] - np.uint64(1)
         kept = rank < self._keep
         self._chunks = [(scope[kept], hashes[kept], counts[kept])]
         self._waiting, self._settled = 0, int(np.count_nonzero(kept))
+
+    def _bound(self, scope: Ints) -> Hashes:
+        """Limits below which nearly always lie enough ids of each scope, and few more: the others need no sorting."""
+        share = _FIRST * (self._keep + 1) / np.maximum(np.bincount(scope, minlength=len(self._limit)), 1)
+        tight = np.minimum(share, 1.0) * np.minimum(self._limit, _HASH_RANGE)
+        return np.where(share < 1, np.minimum(tight.astype(np.uint64), self._limit), self._limit)
+
+
+def _each_once(scope: Ints, hashes: Hashes, counts: Ints) -> tuple[Ints, Hashes, Ints]:
+    """Ids by scope and hash, with how often each came."""
+    order = _order(scope, hashes)
+    scope, hashes = scope[order], hashes[order]
+    heads = np.flatnonzero(_changes(scope, hashes))
+    counts = np.add.reduceat(counts[order], heads) if len(heads) else counts
+    return scope[heads], hashes[heads], counts
 
 
 def _order(scope: Ints, hashes: Hashes) -> Ints:
