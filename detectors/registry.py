@@ -118,7 +118,7 @@ REGISTRY: Final[dict[str, Spec]] = {
     "psi": Spec(PopulationStability, PsiParams, Kind.DRIFT, Rule()),
     "wasserstein": Spec(WassersteinDrift, WassersteinParams, Kind.DRIFT, Rule()),
     "kolmogorov": Spec(KolmogorovSmirnov, KolmogorovParams, Kind.DRIFT, Rule()),
-    "collapse": Spec(ScoreCollapse, CollapseParams, Kind.SCORE_DRIFT, Rule(lasting_k=5, lasting_m=5)),
+    "collapse": Spec(ScoreCollapse, CollapseParams, Kind.SCORE_DRIFT, Rule(lasting_k=4, lasting_m=5)),
     "martingale": Spec(RankMartingale, MartingaleParams, Kind.DRIFT, Rule(k=1, m=4, clear_below=1, full=1)),
     "categories": Spec(CategoryDrift, CategoryDriftParams, Kind.CATEGORY_DRIFT, Rule()),
     "new_category": Spec(NewCategory, NewCategoryParams, Kind.CATEGORY_DRIFT, Rule()),

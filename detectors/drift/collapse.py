@@ -42,9 +42,8 @@ class ScoreCollapse(Stateless[CollapseParams]):
     The least of three: by the standard deviation, between the quartiles, and between the 5th and 95th percentile.
     Where some rare large scores fail to come, the standard deviation collapses alone; where a cluster holds about five
     percent, the 95th percentile may fall off it: neither is a model that has gone blind, for which all three collapse
-    together. Percentiles are interpolated within the baseline's bins and, as a bin may be wider than all that is left,
-    never taken to be further apart than the standard deviation allows
-    ($|Q_q - \mu| \le \sigma \sqrt{(1 - q) / q}$, Cantelli).
+    together. Percentiles are interpolated within the baseline's bins; where both fall into one bin, or two that are
+    neighbours, that is narrow enough for them, and the standard deviation decides.
 
     Parameters
     ----------
@@ -55,10 +54,6 @@ class ScoreCollapse(Stateless[CollapseParams]):
     -----
     O(scores), no state. Value and reference are standard deviations. A score of one value in its baseline, or with
     most of it in one, is not ready: that has no quartiles to lose.
-
-    References
-    ----------
-    .. [1] F. P. Cantelli, "Sui confini della probabilità", 1928.
     """
 
     kind: ClassVar[str] = "collapse"
@@ -73,10 +68,14 @@ class ScoreCollapse(Stateless[CollapseParams]):
         std = np.sqrt(np.maximum(numeric.m2[places], 0) / np.maximum(N - 1, 1))
         ref_std = numeric.ref_std[places]
         narrower = _log_ratio(ref_std, std)
+        bounds = _bounds(numeric, places)
+        within = np.clip(bounds, numeric.min[places, None], numeric.max[places, None])
         for low, high in _RANGES:
-            widest = np.sqrt((1 - low) / low) + np.sqrt(high / (1 - high))
-            left = np.minimum(_range(numeric, places, numeric.cur[places], low, high), widest * std)
-            narrower = np.minimum(narrower, _log_ratio(_range(numeric, places, numeric.ref[places], low, high), left))
+            before, _ = _range(bounds, numeric.ref[places], low, high)
+            # No value of the window lies beyond its least and its largest, whatever the bounds of their bins.
+            left, bins = _range(within, numeric.cur[places], low, high)
+            # What has shrunk into two bins is narrow, however wide these are: how narrow, the deviation alone can tell.
+            narrower = np.minimum(narrower, np.where(bins > 1, _log_ratio(before, left), np.inf))
         variance = params.design_effect * (1 / np.maximum(N, 1) + 1 / np.maximum(M, 1))
         noise = special.z_of(params.false_alarm_ratio) * _ERROR * np.sqrt(variance)
         floor = float(np.log(params.floor_factor))
@@ -91,7 +90,7 @@ class ScoreCollapse(Stateless[CollapseParams]):
             threshold=ref_std * np.exp(-np.maximum(floor, noise)),
             mean=numeric.mean[places],
             ref_mean=numeric.ref_mean[places],
-            note=lambda place: f"its spread is {np.exp(-score[place]):.0%} of the baseline's, at every scale",
+            note=lambda place: f"its spread is {np.exp(-score[place]):.0%} of the baseline's, or less, at every scale",
             felt=(score >= np.maximum(floor, noise)) & (share > 0) & (share >= params.felt_share_ratio),
         )
         ready = np.minimum(N, M) >= params.min_rows
@@ -105,23 +104,26 @@ def _log_ratio(before: Floats, after: Floats) -> Floats:
     return np.asarray(np.log(known / np.maximum(after, known * 1e-6)), np.float64)
 
 
-def _range(numeric: NumericColumns, places: Ints, counts: Ints, low: float, high: float) -> Floats:
-    """How far apart two quantiles of counts int64[k, 34] in the baseline's bins lie: float64[k]."""
+def _bounds(numeric: NumericColumns, places: Ints) -> Floats:
+    """The bounds of the 34 cells of each score, what lies under and over included: float64[k, 35]."""
     edges = numeric.edges[places]
-    first = np.fmin(edges[:, 0], numeric.min[places])
-    last = np.fmax(edges[:, -1], numeric.max[places])
-    bounds = np.column_stack((first, edges, last))
-    return _quantile(bounds, counts, high) - _quantile(bounds, counts, low)
+    first, last = np.fmin(edges[:, 0], numeric.min[places]), np.fmax(edges[:, -1], numeric.max[places])
+    return np.column_stack((first, edges, last))
 
 
-def _quantile(bounds: Floats, counts: Ints, q: float) -> Floats:
-    """A quantile float64[k], linear within the bins whose bounds are float64[k, b + 1]; NaN of nothing."""
+def _range(bounds: Floats, counts: Ints, low: float, high: float) -> tuple[Floats, Ints]:
+    """How far apart two quantiles of counts int64[k, 34] lie, float64[k], and by how many cells, int64[k]."""
+    (least, first), (most, last) = (_quantile(bounds, counts, q) for q in (low, high))
+    return most - least, last - first
+
+
+def _quantile(bounds: Floats, counts: Ints, q: float) -> tuple[Floats, Ints]:
+    """A quantile float64[k], linear within its cell, NaN of nothing; and the cell, int64[k]."""
     total = counts.sum(axis=1)
     held = np.cumsum(counts, axis=1)
     wanted = q * total
     at = np.minimum((held < wanted[:, None]).sum(axis=1), counts.shape[1] - 1)
     row = np.arange(len(counts))
-    inside = np.maximum(counts[row, at], 1)
-    part = (wanted - (held[row, at] - counts[row, at])) / inside
+    part = (wanted - (held[row, at] - counts[row, at])) / np.maximum(counts[row, at], 1)
     low, high = bounds[row, at], bounds[row, at + 1]
-    return np.where(total > 0, low + np.clip(part, 0, 1) * (high - low), np.nan)
+    return np.where(total > 0, low + np.clip(part, 0, 1) * (high - low), np.nan), at
