@@ -32,6 +32,11 @@ def carried(capital: Floats, paid: Floats, most: float) -> tuple[Floats, Floats]
     >>> held, won.round(2)
     (array([[ 1., -1.]]), array([0.43]))
     """
-    held = np.clip(np.logaddexp(capital, 0) + paid, NOTHING, most)
+    # As `np.logaddexp` would, which takes the numbers one by one.
+    held = np.log1p(np.exp(-np.abs(capital)))
+    held += np.maximum(capital, 0)
+    held += paid
+    np.clip(held, NOTHING, most, out=held)
     highest = held.max(axis=1, initial=NOTHING)
-    return held, np.asarray(highest + np.log(np.exp(held - highest[:, None]).mean(axis=1)), np.float64)
+    shares = held - highest[:, None]
+    return held, np.asarray(highest + np.log(np.exp(shares, out=shares).mean(axis=1)), np.float64)

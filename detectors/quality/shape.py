@@ -1,6 +1,7 @@
 """What fields events have, and whether they hold numbers or texts: a contract that nobody has renewed."""
 
 from dataclasses import dataclass
+from dataclasses import fields as fields_of
 from typing import ClassVar, Final, Self
 
 import msgspec
@@ -113,6 +114,11 @@ class Fields:
             of_texts(np.where(categories.has_baseline, categories.ref.sum(axis=1), 0)),
         )
 
+    def take(self, places: Ints) -> Self:
+        """The fields at ``places`` int64[j]."""
+        kept = {f.name: getattr(self, f.name)[places] for f in fields_of(self) if f.name != "quantity"}
+        return type(self)(quantity=[self.quantity[i] for i in places.tolist()], **kept)
+
     @property
     def subject(self) -> scoring.Subject:
         """Whose scores they are."""
@@ -204,8 +210,8 @@ class NewField(Stateless[NewFieldParams]):
     def step(self, windows: WindowBatch) -> Scores:
         """Score every feature without a reference in scopes that have a baseline and ``min_rows`` events."""
         fields, params = Fields.of(windows), self.params
-        unknown = fields.feature & (fields.ref_numbers + fields.ref_texts == 0)
-        ready = unknown & (fields.rows >= params.min_rows) & (fields.ref_rows >= params.min_rows)
+        fields = fields.take(np.flatnonzero(fields.feature & (fields.ref_numbers + fields.ref_texts == 0)))
+        ready = (fields.rows >= params.min_rows) & (fields.ref_rows >= params.min_rows)
         present = fields.numbers + fields.texts
         measured = scoring.excess_ratio(
             present, fields.rows, np.zeros(len(present)), np.maximum(fields.ref_rows, 1), params.floor_ratio, self._z
