@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from detectors.confidence import NullStrength
+from detectors.confidence import NullStrength, combined
 from detectors.decision import DecisionBank
 from detectors.state import StateError
 from tests.unit.detectors.test_decision import scored
@@ -94,3 +96,17 @@ def test_what_has_no_strength_is_not_learned_from() -> None:
     without.learn(SERIES, strength, strength > 0.4, quiet)
     null.learn(SERIES, np.where(quiet, strength, np.nan), strength > 0.4, np.ones(50, np.bool_))
     assert null.to_bytes("x", 1) == without.to_bytes("x", 1)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=6), st.floats(0, 1))
+def test_nobody_is_less_sure_for_being_told_more(sure: list[float], more: float) -> None:
+    assert combined([*sure, more]) >= combined(sure) - 1e-12
+    assert combined(sure) >= min(max(sure), 1 - 1e-11) - 1e-9
+    assert combined(sure) == combined(sure[::-1])
+
+
+def test_findings_that_err_alike_say_no_more_than_one_and_those_that_do_not_multiply_the_odds() -> None:
+    assert combined([0.3, 0.3, 0.3], 1.0) == pytest.approx(0.3)
+    odds = 0.3 / 0.7
+    assert combined([0.3, 0.3], 0.0) == pytest.approx(1 / (1 + 1 / (odds * odds * 1000)))
+    assert combined([]) == pytest.approx(0.001, rel=0.01), "nothing but the prior"

@@ -202,3 +202,16 @@ def test_an_unknown_detector_and_foreign_bytes_are_refused() -> None:
         DecisionBank.from_bytes(b"nonsense")
     with pytest.raises(StateError, match="1 to 32"):
         DecisionBank({"psi": Rule(m=40)}).decide(scored(1.0), 0, WINDOW_MS)
+
+
+def test_what_is_felt_for_long_pages_however_weak_each_window_and_a_saved_bank_remembers_it() -> None:
+    rules = {"latency": Rule(lasting_k=3, lasting_m=4)}
+    bank, told = DecisionBank(rules), []
+    for i, mark in enumerate("x.x?xx"):
+        slow = scored(np.nan if mark == "?" else 0.3, detector="latency", floor=0.26, label="p50")
+        slow = replace(slow, felt=np.array([mark == "x"]))
+        told.append(severity(bank.decide(slow, i * WINDOW_MS, WINDOW_MS)))
+        bank = DecisionBank.from_bytes(bank.to_bytes(), rules)
+    assert told == [Severity.TICKET] * 4 + [Severity.PAGE] * 2, "a window that is not ready neither adds nor takes"
+    bank.forget(np.array([0]))
+    assert severity(bank.decide(slow, 6 * WINDOW_MS, WINDOW_MS)) is Severity.TICKET

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from detectors.baseline import from_table
-from detectors.decision import DecisionBank
+from detectors.decision import SEVERITIES, DecisionBank
 from detectors.explain import explain
 from detectors.protocol import LATENCIES, Scores
 from detectors.registry import REGISTRY, make
@@ -212,3 +212,31 @@ def test_no_budget_burns_that_is_used_as_allowed(rows: int) -> None:
 def test_the_tail_alone_is_a_ticket_and_leaves_paging_to_the_quantiles() -> None:
     assert REGISTRY["latency_tail"].rule.page_when is None
     assert REGISTRY["latency"].rule.page_when is not None
+
+
+def loudest(draws: Mapping[Scope, Draw], rows: Mapping[Scope, int], windows: int = 32) -> dict[str, str]:
+    """Version and segment → how loud ``latency`` is after so many windows of ten seconds, of what fires."""
+    world = World({scope: baseline_of(scope, usual, "latency_ms") for scope in draws})
+    rng, detector, bank, said = np.random.default_rng(3), make("latency"), DecisionBank(), {}
+    for i in range(windows):
+        seen = {scope: Seen(rows[scope], {"latency_ms": draw(rng, rows[scope])}) for scope, draw in draws.items()}
+        batch = world.window(seen, i * 10_000, 10_000)
+        scores = detector.step(batch)
+        decided = bank.decide(scores, batch.start_ms, batch.size_ms)
+        for place in np.flatnonzero(decided.firing).tolist():
+            key = batch.scopes.key[int(scores.scope[place])]
+            said[f"{key.model_version} {key.segment}".strip()] = SEVERITIES[int(decided.severity[place])].value
+    return said
+
+
+@pytest.mark.parametrize(
+    ("times", "windows", "loud"), [(1.7, 32, "critical"), (1.7, 12, "warning"), (1.4, 60, "warning")]
+)
+def test_a_typical_request_half_as_long_again_pages_after_minutes(times: float, windows: int, loud: str) -> None:
+    assert loudest({ONE: slower(times)}, {ONE: 2_000}, windows) == {"1": loud}
+
+
+def test_a_segment_or_a_canary_that_is_slower_can_wait_for_the_morning() -> None:
+    canary, free = Scope(ONE.family, ONE.model, "2"), Scope(ONE.family, ONE.model, "1", "tier=free")
+    draws = {ONE: usual, canary: slower(1.7), free: slower(1.7)}
+    assert loudest(draws, {ONE: 2_000, canary: 250, free: 500}) == {"2": "warning", "1 tier=free": "warning"}
