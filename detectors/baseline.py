@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from detectors import moments
 from detectors.drift import pairs
+from detectors.drift.wander import wander
 from detectors.histograms import binned, log
 from schemas.baselines import Baseline, CategoryBaseline, JointBaseline, NumericBaseline, encode
 from schemas.labels import LABEL
@@ -61,8 +62,9 @@ def build(  # noqa: PLR0913 - the parts of a baseline, each named at the call
     pane_ms, panes, rows
         ``rows`` events in ``panes`` panes of ``pane_ms`` each stand behind it; 0 panes when no rate is known.
     sample_names, sample
-        k names, floating[r, k] with NaN for null: rows of it. Binned quantities take edges and counts from here, also
-        when there is a LogHistogram of theirs. No more than 5,000 rows are kept, chosen by a hash of their place.
+        k names, floating[r, k] with NaN for null: rows of it in the order of time. Binned quantities take edges and
+        counts from here, also when there is a LogHistogram of theirs. No more than 5,000 rows are kept, chosen by a
+        hash of their place.
     log_histograms
         Quantity → :data:`LogQuantity`. A binned quantity that the sample lacks takes its edges from here.
     stats
@@ -115,7 +117,7 @@ def build(  # noqa: PLR0913 - the parts of a baseline, each named at the call
 def joint_of(
     names: Sequence[str], rows: NDArray[np.floating], numeric: Mapping[str, NumericBaseline]
 ) -> JointBaseline | None:
-    """How the score and the features stand to each other in floating[r, k] rows; None for fewer than two of them.
+    """How the score and the features stand to each other in floating[r, k] rows by time; None without two of them.
 
     Of more than :data:`MAX_JOINT` those are kept that have the closest correlation with another one.
     """
@@ -127,8 +129,10 @@ def joint_of(
     counts = np.stack([np.frombuffer(part.counts, "<u4") for part in parts]).astype(np.int64)
     scores = pairs.ranked(rows[:, chosen].astype(np.float64), edges, pairs.rank_scores(counts))
     kept = _closest(pairs.correlations(scores).q, [names[i] for i in chosen])
-    found = pairs.correlations(scores[:, kept])
-    columns = (found.q, pairs.influence(scores[:, kept], found.q), found.rows)
+    scores = scores[:, kept]
+    found = pairs.correlations(scores, pairs.others(counts[kept]))
+    v = pairs.influence(scores, found.q)
+    columns = (found.q, v, found.rows * pairs.independent(scores, found.q, v))
     return JointBaseline(
         tuple(names[chosen[i]] for i in kept), np.ascontiguousarray(np.stack(columns), "<f4").tobytes()
     )
@@ -153,7 +157,7 @@ def _add(numeric: dict[str, NumericBaseline], part: NumericBaseline | None) -> N
 def from_values(
     name: str, values: Floats, stats: Floats | None = None, rows: int | None = None
 ) -> NumericBaseline | None:
-    """One quantity of a baseline from float64[n] values (NaN for null), or None if there is not a single value.
+    """One quantity of a baseline from float64[n] values in the order of time (NaN for null), or None without any.
 
     ``stats`` are the moments of all events; without them those of ``values`` stand for them, scaled to ``rows`` events.
     """
@@ -167,7 +171,8 @@ def from_values(
     quantiles = np.quantile(finite, QUANTILES, method="inverted_cdf")
     if is_binned(name):
         edges = binned.quantile_edges(finite)
-        return _numeric(name, stats, quantiles, edges=edges, counts=binned.histogram(finite, edges))
+        part = _numeric(name, stats, quantiles, edges=edges, counts=binned.histogram(finite, edges))
+        return msgspec.structs.replace(part, wander=wander(finite, edges))
     bins, counts = log.histogram(finite)
     return _numeric(name, stats, quantiles, log_bins=bins, log_counts=counts)
 
@@ -192,7 +197,8 @@ def _numeric(
     count, mean, m2, low, high = (float(x) for x in stats)
     p50, p95, p99 = (float(x) for x in quantiles)
     packed = {key: np.ascontiguousarray(array, dtypes[key]).tobytes() for key, array in parts.items()}
-    return NumericBaseline(name, int(count), mean, m2, low, high, p50, p95, p99, **packed)
+    bare = NumericBaseline(name, int(count), mean, m2, low, high, p50, p95, p99)
+    return msgspec.structs.replace(bare, **packed)
 
 
 def _categories(given: Mapping[str, Mapping[str, int]]) -> tuple[CategoryBaseline, ...]:
@@ -228,7 +234,8 @@ def from_table(
     Parameters
     ----------
     columns
-        Quantity (``features.amount``, ``score``, ``latency_ms``, ``status``) → n values. Numbers are numeric, NaN and
+        Quantity (``features.amount``, ``score``, ``latency_ms``, ``status``) → n values, in the order of time as far as
+        it is to be known how they stray. Numbers are numeric, NaN and
         None null; texts and booleans are categories (``"true"``, ``"false"``), as events decode them. What is in
         :data:`COUNTERS` is a counter.
     panes
@@ -292,7 +299,7 @@ def _counted(column: NDArray[np.generic] | Sequence[object], max_categories: int
     return {**kept, OTHER: rest} if rest else kept
 
 
-def from_cells(name: str, stats: Floats, edges: Floats, cells: Ints) -> NumericBaseline:
+def from_cells(name: str, stats: Floats, edges: Floats, cells: Ints, wander: tuple[float, ...] = ()) -> NumericBaseline:
     """One quantity of a baseline that was counted in another one's bins: a segment's in those of its whole.
 
     Parameters
@@ -301,9 +308,11 @@ def from_cells(name: str, stats: Floats, edges: Floats, cells: Ints) -> NumericB
         float64[5] moments.
     edges, cells
         float64[33] and int64[34].
+    wander
+        How far the other one strays: its part is not looked at by itself.
     """
     quantiles = binned.quantile(cells, edges, QUANTILES, float(stats[moments.MIN]), float(stats[moments.MAX]))
-    return _numeric(name, stats, quantiles, edges=edges, counts=cells)
+    return msgspec.structs.replace(_numeric(name, stats, quantiles, edges=edges, counts=cells), wander=wander)
 
 
 def identified(baseline: Baseline) -> Baseline:

@@ -13,7 +13,7 @@ from schemas.scopes import OTHER, Scope
 _NAMED: Final = frozenset(
     {
         "PSI", "JS distance", "KS distance", "null ratio", "error ratio", "mean", "changed ratio", "new ratio",
-        "out-of-range ratio", "repeated ids ratio", "span", "standard deviation",
+        "out-of-range ratio", "repeated ids ratio", "correlation", "span", "standard deviation",
     }
 )  # fmt: skip
 """Units that stand before their number: "PSI 0.41", but "152 ms"."""

@@ -64,7 +64,8 @@ class NumericColumns:
     Against the baseline (``has_baseline`` bool[N]): ``cur`` and ``ref`` int64[N, 34] are counts in the baseline's
     bins (under, 32 quantile bins, over), ``edges`` float64[N, 33]; zeros and NaN for series that have none
     (``has_edges``). ``ref_count``, ``ref_rows`` int64[N], ``ref_mean``, ``ref_std`` float64[N] and ``ref_quantiles``
-    float64[N, 3] are the reference's own.
+    float64[N, 3] are the reference's own. ``ref_wander`` float64[N, 4] is how far the reference strays from itself by
+    each of :data:`~detectors.drift.compared.DISTANCES`; empty where nobody asks.
 
     ``shared`` keeps what several detectors make of these columns, so that it is made once a window; a copy with other
     columns begins with none.
@@ -91,6 +92,7 @@ class NumericColumns:
     ref_mean: Floats
     ref_std: Floats
     ref_quantiles: Floats
+    ref_wander: Floats = field(default_factory=lambda: np.empty((0, 4)))
     shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
 

@@ -13,6 +13,8 @@ from schemas.baselines import CELLS, EDGES, Baseline
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+_STEADY: Final = (0.0, 0.0, 0.0, 0.0)
+
 
 def error_ratio(baseline: Baseline, ok: str = "ok") -> float:
     """Share of a baseline's events whose status is not ``ok``, 0…1; NaN where it counts no status."""
@@ -41,6 +43,7 @@ class NumericReference:
 
     ``count`` int64[k]; ``mean``, ``std`` float64[k]; ``quantiles`` float64[k, 3] (p50, p95, p99);
     ``has_edges`` bool[k]; ``edges`` float64[k, 33] (NaN without edges); ``cells`` int64[k, 34] (zeros without).
+    ``wander`` float64[k, 4]: how far they stray by each of :data:`~detectors.drift.compared.DISTANCES`.
     """
 
     names: tuple[str, ...]
@@ -51,6 +54,7 @@ class NumericReference:
     has_edges: NDArray[np.bool_]
     edges: Floats
     cells: Ints
+    wander: Floats
 
     @classmethod
     def of(cls, baseline: Baseline) -> "NumericReference":
@@ -73,6 +77,7 @@ class NumericReference:
             has_edges=np.array([bool(p.edges) for p in parts], np.bool_),
             edges=edges,
             cells=cells,
+            wander=np.array([p.wander or _STEADY for p in parts], np.float64).reshape(-1, len(_STEADY)),
         )
 
 
@@ -123,12 +128,14 @@ class ReferenceTable:
         float64[R].
     quantiles
         float64[R, 3].
+    wander
+        float32[R, 4].
     has_baseline, has_edges
         bool[R].
     """
 
     _COLUMNS: Final = (
-        "count", "ref_rows", "mean", "std", "quantiles", "has_baseline", "has_edges", "_cells", "_edge_row"
+        "count", "ref_rows", "mean", "std", "quantiles", "wander", "has_baseline", "has_edges", "_cells", "_edge_row"
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -140,6 +147,7 @@ class ReferenceTable:
         self.mean = np.full(1, np.nan)
         self.std = np.full(1, np.nan)
         self.quantiles = np.full((1, 3), np.nan)
+        self.wander = np.zeros((1, len(_STEADY)), np.float32)
         self.has_baseline = np.zeros(1, np.bool_)
         self.has_edges = np.zeros(1, np.bool_)
         self._cells = np.zeros((1, CELLS), np.uint32)
@@ -164,6 +172,7 @@ class ReferenceTable:
             setattr(self, column, _grown(getattr(self, column), self._used))
         self.count[rows], self.ref_rows[rows] = reference.count, baseline.rows
         self.mean[rows], self.std[rows], self.quantiles[rows] = reference.mean, reference.std, reference.quantiles
+        self.wander[rows] = reference.wander
         self.has_baseline[rows], self.has_edges[rows] = True, reference.has_edges
         self._cells[rows] = reference.cells
         self._edge_row[rows] = [

@@ -113,6 +113,7 @@ def distances(
     whole = replace(
         measured,
         score=spread_out(measured.score),
+        floor=spread_out(measured.floor),
         noise=spread_out(measured.noise),
         p_value=spread_out(measured.p_value),
         reference=spread_out(measured.reference),

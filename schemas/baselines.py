@@ -19,7 +19,8 @@ class NumericBaseline(msgspec.Struct, frozen=True, array_like=True):
 
     ``edges`` is float64[33], ascending (``b""`` for quantities that stay LogHistograms: latency, sizes, durations);
     ``counts`` uint32[34]: under, the 32 bins, over. ``log_bins`` int16[h] and ``log_counts`` uint32[h] are the
-    reference LogHistogram (``b""`` where there are edges). ``m2`` is the sum of squared deviations.
+    reference LogHistogram (``b""`` where there are edges). ``m2`` is the sum of squared deviations. ``wander`` are the
+    distances it may well be off by (:mod:`detectors.drift.wander`); empty where it does not stray.
     """
 
     name: str
@@ -35,6 +36,7 @@ class NumericBaseline(msgspec.Struct, frozen=True, array_like=True):
     counts: bytes = b""
     log_bins: bytes = b""
     log_counts: bytes = b""
+    wander: tuple[float, ...] = ()
 
 
 class CategoryBaseline(msgspec.Struct, frozen=True, array_like=True):
@@ -49,7 +51,7 @@ class JointBaseline(msgspec.Struct, frozen=True, array_like=True):
     """How k quantities of a baseline stand to each other, by pairs in the order of ``numpy.triu_indices(k, 1)``.
 
     ``pairs`` float32[3, k (k - 1) / 2]: rank correlations on Fisher's scale (NaN for none), the variance of one row's
-    influence on each, and the rows behind it.
+    influence on each, and how many independent rows are behind it.
     """
 
     names: tuple[str, ...]

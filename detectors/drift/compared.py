@@ -17,6 +17,8 @@ Counts = NDArray[np.integer[Any]]
 
 BLOCK: Final = 1_024
 """Series that are looked at together: their columns stay in the cache, those of half a million would not."""
+DISTANCES: Final = ("psi", "wasserstein", "kolmogorov", "martingale")
+"""Detectors whose floors :mod:`detectors.drift.wander` raises, in the order of its numbers."""
 _SHARED: Final = "compared"
 _INT32_MAX: Final = 2**31 - 1
 
@@ -63,6 +65,13 @@ class Compared:
     def edges(self, numeric: NumericColumns) -> Floats:
         """The edges of their bins, float64[n, k - 1]."""
         return numeric.edges if len(self.places) == len(numeric.series) else numeric.edges[self.places]
+
+
+def floors(floor: float, kind: str, numeric: NumericColumns, places: Ints) -> Floats:
+    """The ``floor`` of a kind of distance for the series at ``places`` int64[n], or how far their references stray."""
+    if not len(numeric.ref_wander):
+        return np.full(len(places), floor)
+    return np.asarray(np.maximum(floor, numeric.ref_wander[places, DISTANCES.index(kind)]), np.float64)
 
 
 def by_cell(counts: Ints, places: Ints) -> Counts:

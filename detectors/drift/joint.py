@@ -172,7 +172,7 @@ class PairDrift:
         found: list[_Part] = []
         for at, (place, own) in enumerate(_places(windows, self._watched)):
             watched = self._watched.get(int(windows.scopes.id[place]))
-            if watched is not None:
+            if watched is not None and len(own):
                 row_of = {numeric.name[row]: row for row in own.tolist()}
                 rows = np.array([row_of.get(name, -1) for name in watched.names], np.int64)
                 watched.series = numeric.series[rows[rows >= 0]]
@@ -180,7 +180,7 @@ class PairDrift:
                 key = "\n".join(("pairs", str(place), *watched.names))
                 if key not in windows.shared:
                     scores = _scores_of(watched.names, rows, numeric, samples.names[at], samples.values[at])
-                    windows.shared[key] = pairs.correlations(scores)
+                    windows.shared[key] = pairs.correlations(scores, pairs.others(numeric.ref[rows]))
                 found.append(self._told(watched, rows, windows.shared[key]))
         return self._scores(numeric, _Part.joined(found))
 

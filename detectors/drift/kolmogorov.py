@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import scoring
-from detectors.drift.compared import BinnedDistance, Compared, blocks, cells, running
+from detectors.drift.compared import BinnedDistance, Compared, blocks, cells, floors, running
 from detectors.parameters import check_bounds
 from detectors.protocol import Floats, Ints, Scores, WindowBatch
 
@@ -94,7 +94,7 @@ class KolmogorovSmirnov(BinnedDistance[KolmogorovParams]):
             label[int(places[i])] = f"past {numeric.edges[places[i], min(int(cell[i]), 32)]:.4g}"
         measured = scoring.Measured(
             score=value,
-            floor=self.params.floor,
+            floor=floors(self.params.floor, self.kind, numeric, places),
             noise=np.sqrt(self._x2 * scale),
             p_value=np.minimum(2 * np.exp(-2 * value * value / scale), 1.0),
             # The mean of the supremum of an absolute Brownian bridge.

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from detectors import scoring
 from detectors.drift.betting import QUIET, STARTED, carried
-from detectors.drift.compared import Compared, blocks, cells, dot, running
+from detectors.drift.compared import Compared, blocks, cells, dot, floors, running
 from detectors.drift.dispersion import DesignEffect
 from detectors.drift.reference import fingerprint
 from detectors.parameters import check_bounds
@@ -243,7 +243,7 @@ class RankMartingale:
         ready[places] = True
         since = np.zeros(n, np.int64)
         since[places] = self._state["since_s"][numeric.series[places]].astype(np.int64) * 1_000
-        floor = np.maximum(self.params.floor, 3.7 * error)
+        floor = np.maximum(floors(self.params.floor, self.kind, numeric, places), 3.7 * error)
         directions = np.full(n, len(_LABELS))
         directions[places] = worst
         measured = scoring.Measured(

@@ -33,6 +33,8 @@ MIN_ROWS: Final = 20
 """Rows in which both of a pair are known: fewer are no correlation."""
 _MOST_RATIO: Final = 0.95
 """What has one value so often has no ranks: a few rows would decide its correlations."""
+_MIN_OTHERS: Final = 10.0
+"""Rows with other values than the most frequent one: the correlation of fewer is not its own on average."""
 _CLOSEST: Final = 0.99
 """Correlations beyond it count as this one: a feature and its copy."""
 _INFLUENCE: Final = (0.5, 4.0)
@@ -77,8 +79,15 @@ def ranked(values: Floats, edges: Floats, scores: Floats) -> Floats:
     return result
 
 
-def correlations(scores: Floats) -> Pairs:
+def others(ref: NDArray[np.integer[Any]]) -> Floats:
+    """The share of values outside the fullest cell of int[k, c] reference counts: float64[k]."""
+    return np.asarray(1 - ref.max(axis=1, initial=0) / np.maximum(ref.sum(axis=1), 1), np.float64)
+
+
+def correlations(scores: Floats, others: Floats | float = 1.0) -> Pairs:
     """Of the columns of float64[n, k] rank scores, NaN for null: over the rows in which both of a pair are known.
+
+    ``others`` float64[k] are the shares of :func:`others`: of a rare value it takes more rows.
 
     Examples
     --------
@@ -97,7 +106,8 @@ def correlations(scores: Floats) -> Pairs:
     spread = np.sqrt(np.maximum(variance * variance.T, 0))[upper]
     covariance = ((x.T @ x) / of - mean * mean.T)[upper]
     rows = n[upper]
-    enough = (rows >= MIN_ROWS) & (spread > 1e-9)
+    rare = np.minimum.outer(*[np.broadcast_to(others, scores.shape[1])] * 2)[upper]
+    enough = (rows >= MIN_ROWS) & (rows * rare >= _MIN_OTHERS) & (spread > 1e-9)
     r = np.clip(covariance / np.where(enough, spread, np.nan), -_CLOSEST, _CLOSEST)
     return Pairs(np.arctanh(r), rows)
 
@@ -125,3 +135,34 @@ def influence(scores: Floats, q: Floats) -> Floats:
     r = np.tanh(np.nan_to_num(q))
     square = both - r * crossed + r * r / 4 * (fourth[0] + 2 * both + fourth[1])
     return np.asarray(np.clip(square / n / (1 - r * r) ** 2, *_INFLUENCE), np.float64)
+
+
+def independent(scores: Floats, q: Floats, v: Floats) -> Floats:
+    """How many independent rows the n rows of float64[n, k] scores, in the order of time, are worth: a share, 0…1.
+
+    By batch means: the influence of rows that come together, or at a time when everything stands otherwise, does not
+    average out within √n of them.
+
+    Returns
+    -------
+    float64[P].
+
+    References
+    ----------
+    C. J. Geyer, "Practical Markov chain Monte Carlo", 1992.
+    """
+    n, k = scores.shape
+    known = ~np.isnan(scores)
+    x = np.where(known, scores, 0.0)
+    upper = np.triu_indices(k, 1)
+    r = np.tanh(np.nan_to_num(q))
+    length = max(int(np.sqrt(n)), 1)
+    squares, rows = np.zeros(len(r)), np.zeros(len(r))
+    for first in range(0, n - length + 1, length):
+        part, there = x[first : first + length], known[first : first + length].astype(np.float64)
+        square = (part * part).T @ there
+        influence_of_all = (part.T @ part)[upper] - r / 2 * (square[upper] + square.T[upper])
+        squares += influence_of_all**2
+        rows += (there.T @ there)[upper]
+    effect = squares / np.maximum(rows, 1) / (1 - r * r) ** 2 / v
+    return np.asarray(1 / np.maximum(effect, 1.0), np.float64)

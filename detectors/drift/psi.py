@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import scoring, special
-from detectors.drift.compared import BLOCK, BinnedDistance, Compared, blocks, cells, total
+from detectors.drift.compared import BLOCK, BinnedDistance, Compared, blocks, cells, floors, total
 from detectors.parameters import check_bounds
 from detectors.protocol import Floats, Ints, Scores, WindowBatch
 
@@ -198,7 +198,7 @@ class PopulationStability(BinnedDistance[PsiParams]):
         dof = (groups - 1).astype(np.float64)
         measured = scoring.Measured(
             score=value,
-            floor=self.params.floor,
+            floor=floors(self.params.floor, self.kind, numeric, found.places),
             noise=special.chi2_quantile(dof, self._z) * scale,
             p_value=special.chi2_sf(value / scale, dof),
             reference=dof * scale,

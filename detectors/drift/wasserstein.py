@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import scoring, special
-from detectors.drift.compared import BinnedDistance, Compared, blocks, cells, dot, running, total
+from detectors.drift.compared import BinnedDistance, Compared, blocks, cells, dot, floors, running, total
 from detectors.parameters import check_bounds
 from detectors.protocol import Floats, Scores, WindowBatch
 
@@ -124,7 +124,7 @@ class WassersteinDrift(BinnedDistance[WassersteinParams]):
         scale = np.sqrt(self._allowance(numeric, found) * (1 / found.N + 1 / found.M))
         measured = scoring.Measured(
             score=value,
-            floor=self.params.floor,
+            floor=floors(self.params.floor, self.kind, numeric, found.places),
             noise=(expected + self._z) * scale,
             p_value=special.normal_sf(value / scale - expected),
             reference=expected * scale,

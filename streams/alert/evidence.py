@@ -92,6 +92,8 @@ _BY_DETECTOR: Final = {
     "range": _RANGE,
     "frozen": _FROZEN,
     "crowd": _CROWD,
+    "multivariate": _SCORES,
+    "association": _SCORES,
     "categories": _CATEGORIES,
     "new_category": _CATEGORIES,
     **LABEL_QUERIES,

@@ -45,7 +45,7 @@ _PERCENT: Final = {
     "of samples": "of samples",
     "of memory": "of memory",
 }
-_NAMED: Final = frozenset({"PSI", "JS distance", "KS distance", "mean", "span"})
+_NAMED: Final = frozenset({"PSI", "JS distance", "KS distance", "mean", "correlation", "span"})
 
 
 def name_of(scope: Scope) -> str:

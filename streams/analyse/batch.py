@@ -210,6 +210,7 @@ class BatchBuilder:
             ref_mean=table.mean[ref],
             ref_std=table.std[ref],
             ref_quantiles=table.quantiles[ref],
+            ref_wander=table.wander[ref].astype(np.float64),
         )
         return numeric, latencies
 

@@ -1,6 +1,5 @@
 """Learning baselines from a scope's first traffic."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -104,13 +103,14 @@ class Learner:
             panes=panes,
             rows=gathered.rows[scope],
             sample_names=sample.names if sample else (),
-            sample=sample.values if sample else None,
+            # How its quantities stray is told by their order in time; the rows of a sample lie by their hashes.
+            sample=sample.values[np.argsort(sample.ts_ms, kind="stable")] if sample else None,
             log_histograms=logs,
             categories={registry.names[s]: counts for s, counts in gathered.texts.items()},
             counters={registry.names[s]: counts for s, counts in gathered.counters.items()},
         )
         if whole is not None:
-            baseline = _with_cells(baseline, references.edges(whole, registry), gathered.fold(), binned, registry)
+            baseline = _with_cells(baseline, whole, references, gathered.fold(), binned, registry)
         return baseline
 
     def forget(self, scope: int) -> None:
@@ -203,9 +203,10 @@ def _histograms(folded: Folded, registry: Registry) -> tuple[dict[str, Any], set
 
 
 def _with_cells(
-    baseline: Baseline, edges: Mapping[str, bytes], folded: Folded, names: set[str], registry: Registry
+    baseline: Baseline, whole: int, references: References, folded: Folded, names: set[str], registry: Registry
 ) -> Baseline:
     """Replace the binned quantities of a segment's baseline by exact counts in its whole's bins."""
+    edges, wander = references.edges(whole, registry), references.wander(whole, registry)
     numeric = {q.name: q for q in baseline.numeric if q.name not in edges}
     series = cell.series_of(folded.keys)
     for number, stats in zip(folded.ids.tolist(), folded.stats, strict=True):
@@ -215,6 +216,7 @@ def _with_cells(
         own = series == number
         counts = np.zeros(CELLS, np.int64)
         np.add.at(counts, cell.bins_of(folded.keys[own]), folded.counts[own])
-        numeric[name] = building.from_cells(name, stats, np.frombuffer(edges[name], "<f8"), counts)
+        cut = np.frombuffer(edges[name], "<f8")
+        numeric[name] = building.from_cells(name, stats, cut, counts, wander.get(name, ()))
     ordered = tuple(numeric[name] for name in sorted(numeric))
     return building.identified(msgspec.structs.replace(baseline, numeric=ordered))

@@ -57,6 +57,13 @@ class References:
         names = [registry.names[number] for number in series[edged].tolist()]
         return {name: own.tobytes() for name, own in zip(names, self.table.edges_of(rows[edged]), strict=True)}
 
+    def wander(self, scope: int, registry: Registry) -> dict[str, tuple[float, ...]]:
+        """Quantity → how far it strays, of those of a scope's baseline that do."""
+        series = self._expected.get(scope, np.empty(0, np.int64))
+        far = self.table.wander[self._row[series]]
+        straying = np.flatnonzero(far.any(axis=1)).tolist()
+        return {registry.names[series[i]]: tuple(far[i].tolist()) for i in straying}
+
     def edged(self, scope: int) -> Ints:
         """The series int64[k] of a scope whose baseline has edges for them."""
         series = self._expected.get(scope)

@@ -127,7 +127,7 @@ class World:
                 self._row(place, scope, name, seen[scope], reference, baseline.rows if baseline else 0)
                 for name in names
             ]
-        shapes = {"quantiles": (3,), "ref_quantiles": (3,), "cur": (34,), "ref": (34,), "edges": (33,)}
+        shapes = {"quantiles": (3,), "ref_quantiles": (3,), "cur": (34,), "ref": (34,), "edges": (33,), "ref_wander": (4,)}
         columns: dict[str, NDArray[Any]] = {}
         for column, dtype in _NUMERIC.items():
             values = [row[column] for row in rows]
@@ -149,11 +149,12 @@ class World:
             "count": count, "mean": mean, "m2": m2, "min": low, "max": high, "quantiles": quantiles,
             "has_baseline": has, "has_edges": edges, "cur": np.zeros(34), "ref": np.zeros(34),
             "edges": np.full(33, np.nan), "ref_count": 0, "ref_rows": 0, "ref_mean": np.nan, "ref_std": np.nan,
-            "ref_quantiles": np.full(3, np.nan),
+            "ref_quantiles": np.full(3, np.nan), "ref_wander": np.zeros(4),
         }  # fmt: skip
         if reference is not None and has:
             row |= {"ref_count": reference.count[at], "ref_rows": ref_rows, "ref_mean": reference.mean[at]}
             row |= {"ref_std": reference.std[at], "ref_quantiles": reference.quantiles[at]}
+            row |= {"ref_wander": reference.wander[at]}
         if reference is not None and edges:
             row |= {"cur": binned.histogram(values, reference.edges[at]), "ref": reference.cells[at]}
             row |= {"edges": reference.edges[at]}
@@ -202,6 +203,7 @@ _NUMERIC = {
     "m2": np.float64, "min": np.float64, "max": np.float64, "quantiles": np.float64, "has_baseline": np.bool_,
     "has_edges": np.bool_, "cur": np.int64, "ref": np.int64, "edges": np.float64, "ref_count": np.int64,
     "ref_rows": np.int64, "ref_mean": np.float64, "ref_std": np.float64, "ref_quantiles": np.float64,
+    "ref_wander": np.float64,
 }  # fmt: skip
 
 
