@@ -1,13 +1,14 @@
 """State of banks that look at few of many series: columns that grow with those alone, not with the highest id."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors import state
-from detectors.protocol import Ints
+from detectors.protocol import Bools, Ints
 from detectors.state import Columns
 
 
@@ -18,15 +19,22 @@ class SparseColumns:
     ----------
     blank
         As :class:`~detectors.state.Columns` takes it.
+    derived
+        More columns, of what follows from the others: they are not saved.
 
     Notes
     -----
-    Memory is proportional to the series in use; their ids may be anything. A dictionary look-up per series and step.
+    Memory is proportional to the series in use, 16 bytes each beside their rows; their ids may be anything. A search
+    among them per series and step.
     """
 
-    def __init__(self, blank: Mapping[str, NDArray[Any]]) -> None:
-        self._columns = Columns(blank)
-        self._place: dict[int, int] = {}
+    def __init__(
+        self, blank: Mapping[str, NDArray[Any]], derived: Mapping[str, NDArray[Any]] = MappingProxyType({})
+    ) -> None:
+        self._saved = tuple(blank)
+        self._columns = Columns({**blank, **derived})
+        self._series = np.empty(0, np.int64)  # ascending
+        self._place = np.empty(0, np.int64)
         self._free: list[int] = []
 
     def __getitem__(self, field: str) -> NDArray[Any]:
@@ -35,11 +43,11 @@ class SparseColumns:
 
     def places(self, series: Ints) -> Ints:
         """Where the rows of distinct ``series`` int64[k] are; what is new is blank."""
-        for number in series.tolist():
-            if number not in self._place:
-                self._place[number] = self._free.pop() if self._free else len(self._place)
-        self._columns.reserve(np.array([len(self._place) + len(self._free) - 1], np.int64))
-        return np.fromiter(map(self._place.__getitem__, series.tolist()), np.int64, len(series))
+        at, known = self._find(series)
+        if not known.all():
+            self._add(np.unique(series[~known]))
+            at = np.searchsorted(self._series, series)
+        return self._place[at]
 
     def blank(self, places: Ints) -> None:
         """Start the rows at ``places`` over."""
@@ -47,22 +55,40 @@ class SparseColumns:
 
     def forget(self, series: Ints) -> None:
         """Drop the rows of ``series``."""
-        places = [self._place.pop(number) for number in series.tolist() if number in self._place]
-        self._columns.forget(np.array(places, np.int64))
-        self._free += places
+        at, known = self._find(series)
+        gone = np.unique(at[known])
+        self._columns.forget(self._place[gone])
+        self._free += self._place[gone].tolist()
+        self._series, self._place = np.delete(self._series, gone), np.delete(self._place, gone)
+
+    def _find(self, series: Ints) -> tuple[Ints, Bools]:
+        """Where each of ``series`` stands among those in use, or would, and whether it does."""
+        at = np.searchsorted(self._series, series)
+        known = at < len(self._series)
+        known[known] = self._series[at[known]] == series[known]
+        return at, known
+
+    def _add(self, series: Ints) -> None:
+        most = len(self._place) + len(self._free)
+        again = [self._free.pop() for _ in range(min(len(series), len(self._free)))]
+        places = np.array([*again, *range(most, most + len(series) - len(again))], np.int64)
+        self._columns.reserve(places)
+        at = np.searchsorted(self._series, series)
+        self._series, self._place = np.insert(self._series, at, series), np.insert(self._place, at, places)
 
     def to_bytes(self, kind: str, version: int) -> bytes:
         """All rows by ascending series, so that the same state is the same bytes."""
-        series = np.array(sorted(self._place), np.int64)
-        places = np.array([self._place[number] for number in series.tolist()], np.int64)
-        arrays = {name: column[places] for name, column in self._columns.items()}
-        return state.pack(kind, version, {**arrays, state.SERIES: series})
+        arrays = {name: self._columns[name][self._place] for name in self._saved}
+        return state.pack(kind, version, {**arrays, state.SERIES: self._series})
 
     @classmethod
-    def from_bytes(cls, raw: bytes, kind: str, version: int, blank: Mapping[str, NDArray[Any]]) -> Self:
+    def from_bytes(
+        cls, raw: bytes, kind: str, version: int, blank: Mapping[str, NDArray[Any]],
+        derived: Mapping[str, NDArray[Any]] = MappingProxyType({}),
+    ) -> Self:  # fmt: skip
         """What :meth:`to_bytes` saved; raises StateError if it is of another kind, version or shape."""
         series, arrays = state.unpack_rows(raw, kind, version, blank)
-        result = cls(blank)
+        result = cls(blank, derived)
         places = result.places(series)
         for name, array in arrays.items():
             result[name][places] = array

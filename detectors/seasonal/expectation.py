@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from detectors.parameters import check_bounds
 from detectors.protocol import Bools, Floats, Ints
-from detectors.state import Columns, StateError, pack, unpack
+from detectors.sparse import SparseColumns
 
 HOUR_MS: Final = 3_600_000
 DAY: Final = 24
@@ -37,7 +37,6 @@ _THURSDAY: Final = 72
 """The hour of the week at which the epoch began."""
 _MEAN_ABS: Final = 1.2533
 """A normal's standard deviation over its mean absolute deviation."""
-_SERIES: Final = "#series"
 _BLANK: Final[dict[str, NDArray[Any]]] = {
     "base": np.zeros(()),
     "day": np.zeros(DAY, np.float16),
@@ -53,6 +52,8 @@ _BLANK: Final[dict[str, NDArray[Any]]] = {
     "amount": np.zeros(()),
     "weight": np.zeros(()),
 }
+_NODES: Final[dict[str, NDArray[Any]]] = {"nodes": np.zeros(6), "half": np.full((), -(2**62), np.int64)}
+"""What follows from the state for the present half hour; it is not saved."""
 
 
 class SeasonalParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -134,9 +135,7 @@ class SeasonalExpectation:
     def __init__(self, params: SeasonalParams | None = None, *, logs: bool = True) -> None:
         self.params = params or SeasonalParams()
         self._logs = logs
-        self._rows = _Rows()
-        self._state = Columns(_BLANK)
-        self._nodes = Columns(_NODES)
+        self._state = SparseColumns(_BLANK, _NODES)
 
     def at(self, series: Ints, ts_ms: int) -> Expectation:
         """What is expected of the series at ``ts_ms``, the middle of a window; hours that have ended are learned first.
@@ -148,14 +147,14 @@ class SeasonalExpectation:
         ts_ms
             Event time, ms since the epoch.
         """
-        rows = self._reserved(series)
+        rows = self._state.places(series)
         open_hour = self._state["hour"][rows]
         self._fold(rows[(open_hour >= 0) & (open_hour < ts_ms // HOUR_MS)])
         return self._read(rows, ts_ms)
 
     def ahead(self, series: Ints, ts_ms: int) -> Expectation:
         """What is expected at any ``ts_ms`` by the hours that have been learned, see :meth:`at`."""
-        return self._read(self._reserved(series), ts_ms)
+        return self._read(self._state.places(series), ts_ms)
 
     def learn(self, series: Ints, ts_ms: int, amount: Floats, weight: Floats) -> None:
         """Add a window to the hour of ``ts_ms``, after :meth:`at`; what should not teach has weight 0.
@@ -167,7 +166,7 @@ class SeasonalExpectation:
         amount, weight
             float64[n]: events and windows, errors and events, or a value times its weight and that weight.
         """
-        rows, taught = self._reserved(series), weight > 0
+        rows, taught = self._state.places(series), weight > 0
         if not taught.all():
             rows, amount, weight = rows[taught], amount[taught], weight[taught]
         self._state["hour"][rows] = ts_ms // HOUR_MS
@@ -176,21 +175,17 @@ class SeasonalExpectation:
 
     def release(self, series: Ints, ts_ms: int) -> None:
         """Let everything be usual of ``series`` for ``release_hours``: they have stayed outside for too long."""
-        rows = self._reserved(series)
+        rows = self._state.places(series)
         self._state["free_until_h"][rows] = ts_ms // HOUR_MS + self.params.release_hours
         self._state["shift"][rows] = 0
 
     def forget(self, series: Ints) -> None:
         """Drop what was learned of ``series``."""
-        rows = self._rows.free(series)
-        self._state.forget(rows)
-        self._nodes.forget(rows)
+        self._state.forget(series)
 
     def to_bytes(self, kind: str, version: int) -> bytes:
         """What was learned, by ascending series."""
-        series, rows = self._rows.used()
-        arrays = {name: self._state[name][rows] for name in _BLANK}
-        return pack(kind, version, {_SERIES: series, **arrays})
+        return self._state.to_bytes(kind, version)
 
     @classmethod
     def from_bytes(
@@ -203,29 +198,16 @@ class SeasonalExpectation:
         StateError
             If it is not that.
         """
-        arrays = unpack(raw, kind, version)
-        series = arrays.pop(_SERIES, None)
-        shapes = {name: (array.dtype, array.shape[1:]) for name, array in arrays.items()}
-        if series is None or shapes != {name: (row.dtype, row.shape) for name, row in _BLANK.items()}:
-            raise StateError(f"state of {kind} with other rhythms: start without it")
         bank = cls(params, logs=logs)
-        rows = bank._reserved(series)
-        for name, array in arrays.items():
-            bank._state[name][rows] = array
+        bank._state = SparseColumns.from_bytes(raw, kind, version, _BLANK, _NODES)
         return bank
-
-    def _reserved(self, series: Ints) -> Ints:
-        rows = self._rows.of(series)
-        self._state.reserve(rows)
-        self._nodes.reserve(rows)
-        return rows
 
     def _read(self, rows: Ints, ts_ms: int) -> Expectation:
         half, into = divmod(ts_ms - HOUR_MS // 2, HOUR_MS)
-        stale = rows[self._nodes["half"][rows] != half]
+        stale = rows[self._state["half"][rows] != half]
         if len(stale):
             self._prepare(stale, half)
-        left, right, low, high, least, most = self._nodes["nodes"][rows].T
+        left, right, low, high, least, most = self._state["nodes"][rows].T
         rhythm = left + (right - left) * (into / HOUR_MS)
         fresh = self._state["hours"][rows] == 0
         usual = np.where(fresh, np.nan, self._state["base"][rows] + rhythm)
@@ -241,7 +223,7 @@ class SeasonalExpectation:
         amount, weight = state["amount"][rows], state["weight"][rows]
         y = np.log((amount + 0.5) / weight) if self._logs else amount / weight
         state["amount"][rows], state["weight"][rows], state["hour"][rows] = 0.0, 0.0, -1
-        self._nodes["half"][rows] = _NODES["half"]
+        self._state["half"][rows] = _NODES["half"]
         free = hour < free_until
         self._drift(rows[free], hour[free], y[free])
         back = ~free & (free_until > 0)
@@ -350,47 +332,5 @@ class SeasonalExpectation:
         low = np.where(known, base + curves.min(axis=(1, 2)) - reach, -np.inf)
         high = np.where(known, base + curves.max(axis=(1, 2)) + reach, np.inf)
         whole = (week.reshape(-1, 7, DAY) + every_day[:, None, :]).reshape(-1, WEEK)
-        self._nodes["nodes"][rows] = np.column_stack((ends, low, high, whole.min(axis=1), whole.max(axis=1)))
-        self._nodes["half"][rows] = half
-
-
-_NODES: Final[dict[str, NDArray[Any]]] = {"nodes": np.zeros(6), "half": np.full((), -(2**62), np.int64)}
-"""What follows from the state for the present half hour; it is not saved."""
-
-
-class _Rows:
-    """Which row belongs to which series: ids are those of all quantities, of which a bank has few."""
-
-    def __init__(self) -> None:
-        self._row = Columns(_NO_ROW)
-        self._free: list[int] = []
-        self._most = 0
-
-    def of(self, series: Ints) -> Ints:
-        """The rows int64[n] of distinct ``series`` int64[n], new ones for what is new."""
-        self._row.reserve(series)
-        rows = self._row["row"][series]
-        new = np.flatnonzero(rows < 0)
-        if len(new):
-            again = [self._free.pop() for _ in range(min(len(new), len(self._free)))]
-            rows[new] = [*again, *range(self._most, self._most + len(new) - len(again))]
-            self._most += len(new) - len(again)
-            self._row["row"][series] = rows
-        return rows.astype(np.int64)
-
-    def free(self, series: Ints) -> Ints:
-        """The rows that ``series`` had, for others now."""
-        self._row.reserve(series)
-        rows = self._row["row"][series]
-        rows = rows[rows >= 0].astype(np.int64)
-        self._row.forget(series)
-        self._free += rows.tolist()
-        return rows
-
-    def used(self) -> tuple[Ints, Ints]:
-        """All series that have a row, ascending, and their rows."""
-        series = np.flatnonzero(self._row["row"] >= 0)
-        return series, self._row["row"][series].astype(np.int64)
-
-
-_NO_ROW: Final[dict[str, NDArray[Any]]] = {"row": np.full((), -1, np.int32)}
+        self._state["nodes"][rows] = np.column_stack((ends, low, high, whole.min(axis=1), whole.max(axis=1)))
+        self._state["half"][rows] = half
