@@ -120,7 +120,7 @@ class LatencyQuantiles:
 
     def _felt(self, windows: WindowBatch, places: Ints, rise: Floats) -> Bools:
         """Where the typical request of a model's whole is so much slower that users feel it: bool[k]."""
-        slow = rise >= np.log(self.params.felt_ratio)
+        slow = np.asarray(rise >= np.log(self.params.felt_ratio), np.bool_)
         if not slow.any():
             return slow
         shares = share_of_model(windows.scopes)[windows.numeric.scope[places]]

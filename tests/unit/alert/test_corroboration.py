@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from schemas.findings import Finding, Kind
+from schemas.findings import Finding, FindingMessage, Kind
 from schemas.scopes import Family, Scope
 from streams.alert.lifecycle import AlertBook
 from streams.alert.policy import AlertPolicy
@@ -25,13 +25,15 @@ def losses(window: int, **fields: Any) -> Finding:
 def severities(messages: list[Finding], **policy: Any) -> dict[str, str]:
     """How loud each alert is, of those that are published, once the second window is over."""
     book = AlertBook(AlertPolicy(**policy))
-    events = [event for message in (*messages, through(2)) for event in book.fold(message)]
+    events = [event for message in messages for event in book.fold(message)]
+    events += book.fold(through(2))
     return {event.alert.labels["alertname"]: event.alert.labels["severity"] for event in events if event.published}
 
 
 def test_a_crowd_and_more_losses_at_the_same_time_page_and_say_why() -> None:
     book = AlertBook(AlertPolicy())
-    told = [event for one in (crowd(0), through(1), losses(1), crowd(1), through(2)) for event in book.fold(one)]
+    messages: list[FindingMessage] = [crowd(0), through(1), losses(1), crowd(1), through(2)]
+    told = [event for message in messages for event in book.fold(message)]
     loud = [e for e in told if e.alert.labels["severity"] == "critical"]
     assert [e.alert.labels["alertname"] for e in loud] == ["HalcyonOutliers"]
     assert loud[0].alert.sequence == 2, "the alert that was a ticket"
