@@ -161,9 +161,10 @@ class DecisionBank:
         full = rule.full or rule.m
         share = np.minimum(hits / full, 1.0)
         share = np.where(urgent, np.maximum(share, quick / rule.urgent_m), share)
-        strength = _strength(scores, share)
+        excess = _excess(scores)
+        strength = excess * share
         null = self._nulls.setdefault(scores.detector, NullStrength())
-        noted = _strength(scores, np.maximum(share, 1 / full))
+        noted = excess * np.maximum(share, 1 / full)
         confidence = np.where(ready, 1.0, np.nan) if rule.certain else null.confidence(series, noted)
         null.learn(series, noted, against, ready & ~firing & ~was_firing)
         return Decisions(
@@ -241,10 +242,10 @@ def _count(bits: NDArray[np.uint32]) -> NDArray[np.int64]:
     return np.bitwise_count(bits).astype(np.int64)
 
 
-def _strength(scores: Scores, share: Floats) -> Floats:
-    """(1 - 2^(-score / limit)) · share of windows that agree: a half at the limit, then nearer 1 with each."""
+def _excess(scores: Scores) -> Floats:
+    """1 - 2^(-score / limit), a half at the limit, then nearer 1: times the share of windows that agree, the strength."""
     limit = np.maximum(np.maximum(scores.floor, scores.noise), 1e-12)
-    return np.where(scores.ready, (1 - np.exp2(-scores.score / limit)) * share, np.nan)
+    return np.where(scores.ready, 1 - np.exp2(-scores.score / limit), np.nan)
 
 
 def _severity(rule: Rule, scores: Scores, strength: Floats, lasts: Bools) -> NDArray[np.int8]:

@@ -62,10 +62,6 @@ class Compared:
         cur, ref = (np.take(counts.T, kept, axis=1).T for counts in (self.cur, self.ref))
         return type(self)(self.places[kept], cur, ref, self.N[kept], self.M[kept])
 
-    def edges(self, numeric: NumericColumns) -> Floats:
-        """The edges of their bins, float64[n, k - 1]."""
-        return numeric.edges if len(self.places) == len(numeric.series) else numeric.edges[self.places]
-
 
 def floors(floor: float, kind: str, numeric: NumericColumns, places: Ints) -> Floats:
     """The ``floor`` of a kind of distance for the series at ``places`` int64[n], or how far their references stray."""

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from detectors import scoring, special
 from detectors.drift.compared import BinnedDistance, Compared, blocks, cells, dot, floors, running, total
 from detectors.parameters import check_bounds
-from detectors.protocol import Floats, Scores, WindowBatch
+from detectors.protocol import Floats, Ints, Scores, WindowBatch
 
 _MEAN_OF_ABSOLUTE: Final = float(np.sqrt(2 / np.pi))
 
@@ -41,7 +41,9 @@ class WassersteinParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         check_bounds(self, window_s=(1, 86_400), floor=(0, 100), min_rows=(50, 10**9), false_alarm_ratio=(1e-12, 0.1))
 
 
-def wasserstein(cur: NDArray[np.integer], ref: NDArray[np.integer], edges: Floats) -> tuple[Floats, Floats]:
+def wasserstein(
+    cur: NDArray[np.integer], ref: NDArray[np.integer], edges: Floats, places: Ints | None = None
+) -> tuple[Floats, Floats]:
     r"""Distance of each series, and the mean of it that sampling makes.
 
     Parameters
@@ -49,7 +51,7 @@ def wasserstein(cur: NDArray[np.integer], ref: NDArray[np.integer], edges: Float
     cur, ref
         int[n, 34] counts in the same cells, each row of each with at least one count.
     edges
-        float64[n, 33].
+        float64[n, 33], or those of more series, of which int64[n] ``places`` are these.
 
     Returns
     -------
@@ -59,7 +61,9 @@ def wasserstein(cur: NDArray[np.integer], ref: NDArray[np.integer], edges: Float
     distance, expected = np.empty(len(cur)), np.empty(len(cur))
     for block in blocks(len(cur)):
         F, G = running(cells(cur, block)), running(cells(ref, block))
-        distance[block], expected[block] = _wasserstein_block(F, G, edges[block].T[1:32].copy())
+        distance[block], expected[block] = _wasserstein_block(
+            F, G, edges[block if places is None else places[block]].T[1:32].copy()
+        )
     return distance, expected
 
 
@@ -120,7 +124,7 @@ class WassersteinDrift(BinnedDistance[WassersteinParams]):
         """Score every series with edges, ``min_rows`` events and as many in the baseline."""
         numeric, least = windows.numeric, self.params.min_rows
         found = Compared.of(numeric, least, least)
-        value, expected = wasserstein(found.cur, found.ref, found.edges(numeric))
+        value, expected = wasserstein(found.cur, found.ref, numeric.edges, found.places)
         scale = np.sqrt(self._allowance(numeric, found) * (1 / found.N + 1 / found.M))
         measured = scoring.Measured(
             score=value,

@@ -159,17 +159,19 @@ class SchemaChange(Stateless[SchemaParams]):
         had = np.minimum(ref_values / np.maximum(fields.ref_rows, 1), 1.0)
         gone = (values == 0) & (had >= params.usual_ratio)
         typed = self._type(fields, values, ref_values)
-        by_chance = 1 - params.false_alarm_ratio ** (1 / np.maximum(fields.rows, 1))
         # What is no value at all has no type.
         ready &= gone | (values > 0)
         floor = np.where(gone, params.usual_ratio, params.floor_ratio)
-        noise = np.where(gone, by_chance, typed.noise)
+        noise, p_value = np.array(typed.noise), np.array(typed.p_value)
+        rows = fields.rows[gone]
+        noise[gone] = 1 - params.false_alarm_ratio ** (1 / np.maximum(rows, 1))
+        p_value[gone] = np.power(1 - np.minimum(had[gone], 1 - 1e-12), rows)
         reference = np.where(gone, 1 - had, typed.reference)
         measured = scoring.Measured(
             score=np.where(gone, had, typed.score),
             floor=floor,
             noise=noise,
-            p_value=np.where(gone, np.power(1 - np.minimum(had, 1 - 1e-12), fields.rows), typed.p_value),
+            p_value=p_value,
             value=np.where(gone, 1.0, np.asarray(typed.value)),
             reference=reference,
             threshold=np.minimum(reference + np.maximum(floor, noise), 1.0),
