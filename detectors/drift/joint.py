@@ -127,7 +127,7 @@ class PairDrift:
     """A detector of pairs: one score for each quantity, by that pair of its own which is furthest over its limit.
 
     Subclasses say which pairs of a baseline are theirs (:meth:`choose`), and to which quantities a pair belongs
-    (:meth:`ends`). The state is references and averages by scope id, 24 bytes a pair.
+    (:meth:`ends`). The state is references and averages by scope id, 40 bytes a pair.
     """
 
     kind: ClassVar[str]

@@ -28,7 +28,7 @@ class MultivariateDrift(PairDrift):
 
     Notes
     -----
-    O(n k²) for n sampled rows of k features, about 2 ms a scope at 256 rows of 50; 24 bytes of state per pair.
+    O(n k²) for n sampled rows of k features, about 2 ms a scope at 256 rows of 50; 40 bytes of state per pair.
     Without :meth:`rebase` a scope is not ready, nor is a quantity that has nearly always the same value.
     """
 

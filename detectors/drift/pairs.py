@@ -14,7 +14,8 @@ References
 .. [1] R. A. Fisher, "On the 'probable error' of a coefficient of correlation", 1921.
 .. [2] D. G. Bonett, T. A. Wright, "Sample size requirements for estimating Pearson, Kendall and Spearman
    correlations", 2000.
-.. [3] S. J. Devlin, R. Gnanadesikan, J. R. Kettenring, "Robust estimation and outlier detection with correlation
+.. [3] R. L. Thorndike, "Personnel selection", 1949 (correlations in a restricted range).
+.. [4] S. J. Devlin, R. Gnanadesikan, J. R. Kettenring, "Robust estimation and outlier detection with correlation
    coefficients", 1975 (the influence of a row).
 """
 
@@ -37,6 +38,10 @@ _MIN_OTHERS: Final = 10.0
 """Rows with other values than the most frequent one: the correlation of fewer is not its own on average."""
 _CLOSEST: Final = 0.99
 """Correlations beyond it count as this one: a feature and its copy."""
+_AS_WIDE: Final = (0.5, 2.0)
+"""Of the baseline's variance of ranks. In a narrower range correlations fall, in a wider one they rise, though nothing
+stands otherwise: by up to 0.2 on Fisher's scale within these bounds, for r = 0.6. Beyond them the quantity itself has
+drifted, and that is said of it alone."""
 _INFLUENCE: Final = (0.5, 4.0)
 
 
@@ -87,7 +92,8 @@ def others(ref: NDArray[np.integer[Any]]) -> Floats:
 def correlations(scores: Floats, others: Floats | float = 1.0) -> Pairs:
     """Of the columns of float64[n, k] rank scores, NaN for null: over the rows in which both of a pair are known.
 
-    ``others`` float64[k] are the shares of :func:`others`: of a rare value it takes more rows.
+    ``others`` float64[k] are the shares of :func:`others`: of a rare value it takes more rows. Quantities much narrower
+    or wider than in the baseline have none.
 
     Examples
     --------
@@ -107,7 +113,8 @@ def correlations(scores: Floats, others: Floats | float = 1.0) -> Pairs:
     covariance = ((x.T @ x) / of - mean * mean.T)[upper]
     rows = n[upper]
     rare = np.minimum.outer(*[np.broadcast_to(others, scores.shape[1])] * 2)[upper]
-    enough = (rows >= MIN_ROWS) & (rows * rare >= _MIN_OTHERS) & (spread > 1e-9)
+    as_wide = (variance >= _AS_WIDE[0]) & (variance <= _AS_WIDE[1])
+    enough = (rows >= MIN_ROWS) & (rows * rare >= _MIN_OTHERS) & (as_wide & as_wide.T)[upper]
     r = np.clip(covariance / np.where(enough, spread, np.nan), -_CLOSEST, _CLOSEST)
     return Pairs(np.arctanh(r), rows)
 

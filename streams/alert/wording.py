@@ -30,6 +30,8 @@ _HEADLINES: Final[dict[Group, str]] = {
     Group.GPU_IDLE: "holds memory and does nothing",
     Group.GPU_SLOW: "is slower than its peers",
 }
+_BY_DETECTOR: Final = {"association": "answers otherwise than its baseline"}
+"""Where no label has told of an outcome yet."""
 _PERCENT: Final = {
     "ratio": "",
     "null ratio": "null",
@@ -87,7 +89,7 @@ def summary_of(scope: Scope, group: Group, members: Sequence[Member]) -> str:
     names = list(dict.fromkeys(member.finding.quantity for member in members))
     where = f" in {lead.scope.segment}" if lead.scope.segment else ""
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return f"{name_of(scope)} {_HEADLINES[group]}{where}: {_measured(lead)}{more}"
+    return f"{name_of(scope)} {_BY_DETECTOR.get(lead.detector, _HEADLINES[group])}{where}: {_measured(lead)}{more}"
 
 
 def description_of(members: Sequence[Member], starts_ms: int, consequences: Sequence[Finding]) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from deploy.local.clickhouse import LocalClickHouse
+from detectors.drift.association import sureness
 from detectors.histograms import binned
 from detectors.registry import REGISTRY, make
 from detectors.slo.objectives import edge_ms
@@ -46,6 +47,21 @@ def test_every_query_of_the_page_runs(clickhouse: LocalClickHouse, database: str
             db.client.query(query)
         drift = next(query for query in QUERIES if "FROM drift" in query)
         assert len(db.rows(drift)) == 1
+
+
+def test_the_query_of_sureness_gives_what_the_detector_says(clickhouse: LocalClickHouse, database: str) -> None:
+    rng = np.random.default_rng(4)
+    before, now = rng.beta(0.5, 2, 4_000), rng.beta(3, 3, 700)
+    edges = binned.quantile_edges(before)
+    cells, seen = binned.histogram(before, edges), binned.histogram(now, edges)
+    layout = {"layout": "b1", "bins": np.flatnonzero(seen).tolist(), "counts": seen[seen > 0].tolist()}
+    with migrated(ClickHouseSettings(url=clickhouse.url, database=database)) as db:
+        db.insert("baselines", [baseline(edges, cells, quantity="score", model="fraud")])
+        db.insert("numerics", [numeric(now, HOUR_MS, quantity="score", model="fraud", window_s=60, **layout)])
+        (row,) = db.rows(next(query for query in QUERIES if "sureness" in query))
+    assert row["sureness"] == pytest.approx(sureness(seen, edges), rel=1e-12)
+    assert row["sureness_before"] == pytest.approx(sureness(cells, edges), rel=1e-12)
+    assert row["sureness_before"] == pytest.approx(np.abs(2 * before - 1).mean(), rel=0.02)
 
 
 def test_the_page_names_every_view_and_function(clickhouse: LocalClickHouse, database: str) -> None:
