@@ -56,12 +56,19 @@ def a_frozen_feature_explains_drift(cause: Finding, effect: Finding) -> bool:
     return cause.kind is Kind.FRESHNESS and effect.kind in _DRIFTS and same_series and _covers(cause, effect)
 
 
+def an_input_that_is_gone_explains_what_the_score_follows(cause: Finding, effect: Finding) -> bool:
+    """A model that misses a feature, or has it from yesterday, goes by the others: its score follows them more."""
+    lost = cause.kind in {Kind.SCHEMA, Kind.NULLS, Kind.FRESHNESS} and cause.scope.family is effect.scope.family
+    return lost and effect.kind is Kind.CONCEPT_DRIFT and _covers(cause, effect)
+
+
 RULES: Final[tuple[Rule, ...]] = (
     bad_input_explains_drift,
     silence_explains_drift,
     nulls_explain_drift,
     shape_explains_nulls_and_drift,
     a_frozen_feature_explains_drift,
+    an_input_that_is_gone_explains_what_the_score_follows,
 )
 
 CAUSES: Final = frozenset({Group.BAD_INPUT, Group.VOLUME, Group.NULLS, Group.SCHEMA, Group.FRESHNESS})

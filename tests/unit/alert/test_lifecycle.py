@@ -267,6 +267,24 @@ def test_what_a_field_lost_or_froze_explains_what_follows_of_that_field(
     assert sorted(said) == sorted(["features.a", "features.b"] if explains else ["features.a", "features.a"])
 
 
+@pytest.mark.parametrize(
+    ("cause", "family", "explains"),
+    [
+        (Kind.SCHEMA, Family.PREDICTION, True),
+        (Kind.NULLS, Family.PREDICTION, True),
+        (Kind.FRESHNESS, Family.PREDICTION, True),
+        (Kind.DUPLICATES, Family.PREDICTION, False),
+        (Kind.SCHEMA, Family.LABEL, False),
+    ],
+)
+def test_an_input_that_is_gone_explains_what_the_score_follows_but_not_what_labels_say(
+    cause: Kind, family: Family, explains: bool
+) -> None:
+    effect = finding(Kind.CONCEPT_DRIFT, "features.b", 0, scope=Scope(family, "fraud", "1"))
+    events = play([effect, finding(cause, "features.a", 0, scope=Scope(Family.PREDICTION, "fraud", "1")), through(1)])
+    assert (len(published(events)) == 1) is explains
+
+
 def test_nulls_of_a_segment_do_not_explain_drift_of_the_whole() -> None:
     events = play(
         [
