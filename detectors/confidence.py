@@ -96,16 +96,19 @@ class NullStrength:
 
         A strength of NaN says nothing, and is not counted.
         """
-        quiet = quiet & ~np.isnan(strength)
         self._noise.reserve(series)
-        bins = np.minimum((strength[quiet] * _BINS).astype(np.int64), _BINS - 1)
+        quiet = quiet & ~np.isnan(strength)
+        if not quiet.all():
+            series, strength, over = series[quiet], strength[quiet], over[quiet]
+        bins = np.minimum((strength * _BINS).astype(np.int64), _BINS - 1)
         self._counts += np.bincount(bins, minlength=_BINS)
-        self._over += float(over[quiet].sum())
+        self._over += float(over.sum())
         if self._counts.sum() > _MOST:
             self._counts /= 2
             self._over /= 2
-        noise, own = self._noise["noise"], series[quiet]
-        noise[own] += (over[quiet] - noise[own]) / np.float32(_MEMORY)
+        noise = self._noise["noise"]
+        before = noise[series]
+        noise[series] = before + (over - before) / np.float32(_MEMORY)
 
     def _tail(self, strength: Floats) -> Floats:
         """The share of windows without a cause that are at least as strong: float64[n]."""

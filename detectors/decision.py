@@ -47,8 +47,9 @@ class Decisions:
     windows that are not ready); ``started`` and ``cleared`` bool[n]: since this window, no longer since this window.
     ``since_ms`` int64[n]: start of the first window of the evidence, 0 where there is none. ``strength`` float64[n],
     0…1, NaN where not ready: grows with the score's distance from its limit and with the share of windows that agree.
-    ``confidence`` float64[n], 0…1, NaN where not ready: how sure it is that there is something, comparable across
-    detectors. ``severity`` int8[n]: places in :data:`SEVERITIES`, meaningful where firing or cleared.
+    ``confidence`` float64[n], 0…1: how sure it is that there is something, comparable across detectors; NaN where not
+    ready, and where there is neither evidence nor a finding. ``severity`` int8[n]: places in :data:`SEVERITIES`,
+    meaningful where firing or cleared.
     """
 
     evidence: Bools
@@ -152,8 +153,9 @@ class DecisionBank:
         fires |= urgent & (quick >= rule.urgent_k)
         firing = np.where(ready, np.where(was_firing, hits >= rule.clear_below, fires), was_firing)
         # Until it fires, it began with the oldest of the windows that count; then that is kept.
-        age = np.floor(np.log2(np.maximum(recent, 1).astype(np.float64))).astype(np.int64)
-        began = np.where(recent > 0, start_ms - age * size_ms, 0)
+        some = np.flatnonzero(recent)
+        began = np.zeros(len(series), np.int64)
+        began[some] = start_ms - np.floor(np.log2(recent[some].astype(np.float64))).astype(np.int64) * size_ms
         if scores.since_ms is not None:
             began = np.where((recent > 0) & (scores.since_ms > 0), np.minimum(scores.since_ms, began), began)
         since = np.where(was_firing, memory["since_ms"][series], began)
@@ -165,7 +167,11 @@ class DecisionBank:
         strength = excess * share
         null = self._nulls.setdefault(scores.detector, NullStrength())
         noted = excess * np.maximum(share, 1 / full)
-        confidence = np.where(ready, 1.0, np.nan) if rule.certain else null.confidence(series, noted)
+        confidence = np.where(ready, 1.0, np.nan)
+        if not rule.certain:
+            asked = against | firing | was_firing
+            confidence[~asked] = np.nan
+            confidence[asked] = null.confidence(series[asked], noted[asked])
         null.learn(series, noted, against, ready & ~firing & ~was_firing)
         return Decisions(
             evidence=against,
@@ -243,7 +249,7 @@ def _count(bits: NDArray[np.uint32]) -> NDArray[np.int64]:
 
 
 def _excess(scores: Scores) -> Floats:
-    """1 - 2^(-score / limit), a half at the limit, then nearer 1: times the share of windows that agree, the strength."""
+    """1 - 2^(-score / limit), a half at the limit, then nearer 1; times the share of windows that agree: strength."""
     limit = np.maximum(np.maximum(scores.floor, scores.noise), 1e-12)
     return np.where(scores.ready, 1 - np.exp2(-scores.score / limit), np.nan)
 

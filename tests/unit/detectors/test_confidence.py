@@ -75,7 +75,8 @@ def test_what_was_learned_is_saved_and_state_without_it_is_read_too() -> None:
         if i % 7 == 0:
             saved = DecisionBank.from_bytes(saved.to_bytes())
         a, b = (bank.decide(scores, i, 1) for bank in (through, saved))
-        assert np.array_equal(a.confidence, b.confidence)
+        assert np.array_equal(a.confidence, b.confidence, equal_nan=True)
+        assert np.array_equal(np.isnan(a.confidence), ~(a.evidence | a.firing | a.cleared))
     assert through.to_bytes() == saved.to_bytes()
     with pytest.raises(StateError, match="start without it"):
         NullStrength.from_bytes(b"nonsense", "psi", 1)
