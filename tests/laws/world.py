@@ -127,7 +127,14 @@ class World:
                 self._row(place, scope, name, seen[scope], reference, baseline.rows if baseline else 0)
                 for name in names
             ]
-        shapes = {"quantiles": (3,), "ref_quantiles": (3,), "cur": (34,), "ref": (34,), "edges": (33,), "ref_wander": (4,)}
+        shapes = {
+            "quantiles": (3,),
+            "ref_quantiles": (3,),
+            "cur": (34,),
+            "ref": (34,),
+            "edges": (33,),
+            "ref_wander": (4,),
+        }
         columns: dict[str, NDArray[Any]] = {}
         for column, dtype in _NUMERIC.items():
             values = [row[column] for row in rows]
