@@ -62,7 +62,7 @@ def combined(confidences: Sequence[float], dependence_ratio: float = DEPENDENCE_
     Examples
     --------
     >>> round(combined([0.3, 0.3]), 2), round(combined([0.9, 0.2]), 2), combined([0.3, 0.3], 1.0)
-    (0.76, 0.92, 0.3)
+    (0.76, 0.94, 0.3)
     """
     limits = np.clip(sorted(confidences, reverse=True), 1e-12, 1 - 1e-12)
     bayes = np.maximum(np.log(limits / (1 - limits) / PRIOR_ODDS), 0.0)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
@@ -126,6 +127,8 @@ class Broker:
         await admin.start()
         try:
             found = await admin.list_consumer_group_offsets(group)
+        except GroupCoordinatorNotAvailableError:  # the first group of a broker waits for the topic of offsets
+            return {}
         finally:
             await admin.close()
         return {tp.partition: (at.offset, at.metadata) for tp, at in found.items() if tp.topic == self.topic}
