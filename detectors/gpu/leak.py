@@ -1,6 +1,6 @@
 """GPU memory that only grows, and when it will be full."""
 
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final
 
 import msgspec
 import numpy as np
@@ -10,6 +10,7 @@ from detectors import scoring, special
 from detectors.gpu.gauges import beside, places_of
 from detectors.parameters import check_bounds
 from detectors.protocol import Floats, Ints, Scores, WindowBatch
+from detectors.remembering import Remembering
 from detectors.sparse import SparseColumns
 
 SPANS: Final = (12, 24, 48)
@@ -42,7 +43,7 @@ class LeakParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         check_bounds(self, window_s=(1, 3_600), horizon_h=(0.1, 10_000), false_alarm_ratio=(1e-12, 0.1))
 
 
-class GpuLeak:
+class GpuLeak(Remembering[LeakParams, SparseColumns]):
     r"""How many times over the memory that is free would be taken within the horizon, if it goes on growing as it does.
 
     With increments $d_i$ of the windows' means over a span of n, a leak is a mean increment that Student's t tells from
@@ -74,12 +75,13 @@ class GpuLeak:
 
     kind: ClassVar[str] = "gpu_leak"
     state_version: ClassVar[int] = 1
+    blank = _BLANK
+    params_type = LeakParams
+    bank_type = SparseColumns
 
     def __init__(self, params: LeakParams | None = None) -> None:
-        self.params = params or LeakParams()
-        self.window_s = self.params.window_s
+        super().__init__(params)
         self._z = special.z_of(self.params.false_alarm_ratio / len(SPANS))
-        self._state = SparseColumns(_BLANK)
 
     def step(self, windows: WindowBatch) -> Scores:
         """Score every GPU whose memory has been known for an hour."""
@@ -154,21 +156,6 @@ class GpuLeak:
         before = np.where(spent, -np.inf, np.nan_to_num(used, nan=-np.inf))[:, : -span - 1]
         peak = np.where(spent[:, 0], -np.inf, self._state["peak"][rows])
         return np.asarray(np.maximum(before.max(axis=1, initial=-np.inf), peak), np.float64)
-
-    def forget(self, series: Ints) -> None:
-        """Drop the windows of ``series``."""
-        self._state.forget(series)
-
-    def to_bytes(self) -> bytes:
-        """The last windows of every GPU."""
-        return self._state.to_bytes(self.kind, self.state_version)
-
-    @classmethod
-    def from_bytes(cls, raw: bytes, params: object) -> Self:
-        """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
-        detector = cls(msgspec.convert(params, LeakParams))
-        detector._state = SparseColumns.from_bytes(raw, cls.kind, cls.state_version, _BLANK)
-        return detector
 
 
 def _together(found: list[tuple[Floats, Floats, Floats]]) -> tuple[Floats, Floats, Floats]:

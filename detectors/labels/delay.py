@@ -27,7 +27,7 @@ References
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final
 
 import msgspec
 import numpy as np
@@ -35,6 +35,7 @@ import numpy as np
 from detectors import scoring
 from detectors.parameters import check_bounds
 from detectors.protocol import Bools, Floats, Ints, Scores, WindowBatch
+from detectors.remembering import Remembering
 from detectors.state import Columns
 from schemas.scopes import Family
 
@@ -124,7 +125,7 @@ class _Window:
     asked: Floats
 
 
-class LabelDelay:
+class LabelDelay(Remembering[LabelDelayParams, Columns]):
     """Minutes that the labels of a model are behind, each worth as many as usual, against how far they usually get.
 
     Parameters
@@ -142,12 +143,13 @@ class LabelDelay:
 
     kind: ClassVar[str] = "label_delay"
     state_version: ClassVar[int] = 1
+    blank = _BLANK
+    params_type = LabelDelayParams
+    bank_type = Columns
 
     def __init__(self, params: LabelDelayParams | None = None) -> None:
-        self.params = params or LabelDelayParams()
-        self.window_s = self.params.window_s
+        super().__init__(params)
         self._theta = lundberg(self.params.allowance_ratio)
-        self._state = Columns(_BLANK)
 
     def step(self, windows: WindowBatch) -> Scores:
         """Score every scope of labels, then learn from those that are not overdue."""
@@ -279,21 +281,6 @@ class LabelDelay:
         asked = np.nan_to_num(now.asked[learns]) * minutes
         for name, more in (("labels", now.came[learns]), ("asked", asked), ("minutes", minutes)):
             state[name][series] = state[name][series] * keep + more
-
-    def forget(self, series: Ints) -> None:
-        """Drop what was learned of ``series``."""
-        self._state.forget(series)
-
-    def to_bytes(self) -> bytes:
-        """What was learned."""
-        return self._state.to_bytes(self.kind, self.state_version)
-
-    @classmethod
-    def from_bytes(cls, raw: bytes, params: object) -> Self:
-        """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
-        detector = cls(msgspec.convert(params, LabelDelayParams))
-        detector._state = Columns.from_bytes(raw, cls.kind, cls.state_version, _BLANK)
-        return detector
 
 
 def _clock(at_ms: int) -> str:

@@ -38,6 +38,7 @@ from detectors import scoring
 from detectors.drift.betting import QUIET, STARTED, carried
 from detectors.parameters import check_bounds
 from detectors.protocol import Floats, Ints, NumericColumns, Scores, WindowBatch
+from detectors.remembering import Remembering
 from detectors.state import Columns
 from schemas.labels import LABEL
 
@@ -121,7 +122,7 @@ class _Told:
         return cls(places, numeric.series[places], n, np.round(n * mean[binary]), start_ms)
 
 
-class LabelRate:
+class LabelRate(Remembering[LabelRateParams, Columns]):
     """Factor by which the odds of a positive label differ from the model's own past, as a logarithm, once a minute.
 
     Parameters
@@ -139,13 +140,14 @@ class LabelRate:
 
     kind: ClassVar[str] = "label_rate"
     state_version: ClassVar[int] = 1
+    blank = _BLANK
+    params_type = LabelRateParams
+    bank_type = Columns
 
     def __init__(self, params: LabelRateParams | None = None) -> None:
-        self.params = params or LabelRateParams()
-        self.window_s = self.params.window_s
+        super().__init__(params)
         self._limit = -float(np.log(self.params.false_alarm_ratio))
         self._cap = (self._limit + float(np.log(len(_STEPS)))) / _WINDOWS
-        self._state = Columns(_BLANK)
 
     def step(self, windows: WindowBatch) -> Scores:
         """Score every scope with labels of 0 and 1 and a past, then learn."""
@@ -255,21 +257,6 @@ class LabelRate:
         told = (variance >= 5.0) & (state["labels"][series] >= self.params.min_labels)
         for name, more in (("blocks", told), ("between", np.where(told, excess, 0.0)), ("positives", k), ("labels", n)):
             state[name][series] = state[name][series] * keep + more
-
-    def forget(self, series: Ints) -> None:
-        """Drop what was learned of ``series``."""
-        self._state.forget(series)
-
-    def to_bytes(self) -> bytes:
-        """What was learned."""
-        return self._state.to_bytes(self.kind, self.state_version)
-
-    @classmethod
-    def from_bytes(cls, raw: bytes, params: object) -> Self:
-        """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
-        detector = cls(msgspec.convert(params, LabelRateParams))
-        detector._state = Columns.from_bytes(raw, cls.kind, cls.state_version, _BLANK)
-        return detector
 
 
 def _paid(null: Floats, other: Floats, n: Floats, positive: Floats) -> Floats:

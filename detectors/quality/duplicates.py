@@ -1,13 +1,14 @@
 """Share of event ids that come more than once: a producer that sends again, a mirror, a replay started twice."""
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import msgspec
 import numpy as np
 
 from detectors import scoring, special
 from detectors.parameters import check_bounds
-from detectors.protocol import Bools, IdColumns, Ints, Scores, WindowBatch
+from detectors.protocol import Bools, IdColumns, Scores, WindowBatch
+from detectors.remembering import Remembering
 from detectors.state import Columns
 
 
@@ -40,7 +41,7 @@ _BLANK = {
 }
 
 
-class Duplicates:
+class Duplicates(Remembering[DuplicateParams, Columns]):
     r"""Rise of the share of event ids that came more than once, over what is usual for the model.
 
     Of all ids those of lowest hash are looked at, so the share q of d ids has a standard error of $\sqrt{q(1-q)/d}$,
@@ -61,13 +62,14 @@ class Duplicates:
 
     kind: ClassVar[str] = "duplicates"
     state_version: ClassVar[int] = 1
+    blank = _BLANK
+    params_type = DuplicateParams
+    bank_type = Columns
 
     def __init__(self, params: DuplicateParams | None = None) -> None:
-        self.params = params or DuplicateParams()
-        self.window_s = self.params.window_s
+        super().__init__(params)
         self._z = special.z_of(self.params.false_alarm_ratio)
         self._keep = 0.5 ** (1 / self.params.half_life)
-        self._state = Columns(_BLANK)
 
     def step(self, windows: WindowBatch) -> Scores:
         """Score every whole with enough ids, then learn from those that are not flagged."""
@@ -95,18 +97,3 @@ class Duplicates:
         state["ids"][own] = state["ids"][own] * self._keep + ids.sampled[learns]
         state["repeated"][own] = state["repeated"][own] * self._keep + ids.repeated[learns]
         state["learned"][own] = np.minimum(state["learned"][own] + 1, self.params.warmup)
-
-    def forget(self, series: Ints) -> None:
-        """Drop what was learned of ``series``."""
-        self._state.forget(series)
-
-    def to_bytes(self) -> bytes:
-        """What was learned."""
-        return self._state.to_bytes(self.kind, self.state_version)
-
-    @classmethod
-    def from_bytes(cls, raw: bytes, params: object) -> Self:
-        """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
-        detector = cls(msgspec.convert(params, DuplicateParams))
-        detector._state = Columns.from_bytes(raw, cls.kind, cls.state_version, _BLANK)
-        return detector

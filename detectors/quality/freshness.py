@@ -2,7 +2,7 @@ r"""Age of what a feature store serves, against what it has been: a job that sto
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final
 
 import msgspec
 import numpy as np
@@ -11,6 +11,7 @@ from detectors import scoring, special
 from detectors.latency.noise import GRAIN, enough, quantile_noise
 from detectors.parameters import check_bounds
 from detectors.protocol import Bools, Floats, Ints, Scores, WindowBatch
+from detectors.remembering import Remembering
 from detectors.state import Columns
 from schemas.scopes import Family, Scope
 
@@ -60,7 +61,7 @@ class FreshnessParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         check_bounds(self, false_alarm_ratio=(1e-12, 0.1))
 
 
-class Freshness:
+class Freshness(Remembering[FreshnessParams, Columns]):
     r"""Logarithm of the worse of p50 and p95 of the age over what is usual; or p95 over a limit that somebody has set.
 
     Ages rise by a second a second until the next refresh, so it is their peaks that must be known. What is usual is the
@@ -82,12 +83,13 @@ class Freshness:
 
     kind: ClassVar[str] = "freshness"
     state_version: ClassVar[int] = 1
+    blank = _BLANK
+    params_type = FreshnessParams
+    bank_type = Columns
 
     def __init__(self, params: FreshnessParams | None = None) -> None:
-        self.params = params or FreshnessParams()
-        self.window_s = self.params.window_s
+        super().__init__(params)
         self._z = special.z_of(self.params.false_alarm_ratio / len(_NAMES))
-        self._state = Columns(_BLANK)
 
     def step(self, windows: WindowBatch) -> Scores:
         """Score every feature set whose events say when their values were computed."""
@@ -174,21 +176,6 @@ class Freshness:
         state["peak"][series] = np.where(usable, np.where(refreshed, age, np.maximum(peak, age)), peak)
         state["flagged"][series] = np.where(usable, (tainted & ~refreshed) | flagged, tainted)
         state["learned"][series] = np.minimum(learned + usable.any(axis=1), self.params.warmup)
-
-    def forget(self, series: Ints) -> None:
-        """Drop what was learned of ``series``."""
-        self._state.forget(series)
-
-    def to_bytes(self) -> bytes:
-        """What was learned."""
-        return self._state.to_bytes(self.kind, self.state_version)
-
-    @classmethod
-    def from_bytes(cls, raw: bytes, params: object) -> Self:
-        """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
-        detector = cls(msgspec.convert(params, FreshnessParams))
-        detector._state = Columns.from_bytes(raw, cls.kind, cls.state_version, _BLANK)
-        return detector
 
 
 def _over(age: Floats, usual: Floats, params: FreshnessParams) -> Bools:

@@ -26,6 +26,7 @@ from detectors import peers, scoring
 from detectors.drift.betting import QUIET, STARTED, carried
 from detectors.parameters import check_bounds
 from detectors.protocol import Floats, Ints, ScopeColumns, Scores, WindowBatch
+from detectors.remembering import Remembering
 from detectors.state import Columns
 
 _TIMES: Final = np.array([1.5, 3.0, 8.0])
@@ -87,7 +88,7 @@ class _Beside:
         return cls(whole[compared], other[compared])
 
 
-class VersionErrors:
+class VersionErrors(Remembering[VersionParams, Columns]):
     """How much larger a version's share of errors is than that of the version that serves most, once a minute.
 
     Parameters
@@ -103,13 +104,14 @@ class VersionErrors:
 
     kind: ClassVar[str] = "versions"
     state_version: ClassVar[int] = 1
+    blank = _BLANK
+    params_type = VersionParams
+    bank_type = Columns
 
     def __init__(self, params: VersionParams | None = None) -> None:
-        self.params = params or VersionParams()
-        self.window_s = self.params.window_s
+        super().__init__(params)
         self._limit = -float(np.log(self.params.false_alarm_ratio))
         self._cap = (self._limit + float(np.log(len(_TIMES)))) / _WINDOWS
-        self._state = Columns(_BLANK)
 
     def step(self, windows: WindowBatch) -> Scores:
         """Score every version that is served beside another, then learn."""
@@ -169,18 +171,3 @@ class VersionErrors:
             state[name][series] = state[name][series] * keep + more
         errors, rows, other_errors, other_rows = (state[name][series] for name in _COUNTS)
         return errors / rows, other_errors / other_rows
-
-    def forget(self, series: Ints) -> None:
-        """Drop what was won of ``series``."""
-        self._state.forget(series)
-
-    def to_bytes(self) -> bytes:
-        """What was won, and the last events."""
-        return self._state.to_bytes(self.kind, self.state_version)
-
-    @classmethod
-    def from_bytes(cls, raw: bytes, params: object) -> Self:
-        """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
-        detector = cls(msgspec.convert(params, VersionParams))
-        detector._state = Columns.from_bytes(raw, cls.kind, cls.state_version, _BLANK)
-        return detector

@@ -244,19 +244,18 @@ class VolumeChange:
 
     def to_bytes(self) -> bytes:
         """What was learned."""
-        level = self._state.to_bytes("level", self.state_version)
-        season = self._season.to_bytes("season", self.state_version)
-        parts = {"level": np.frombuffer(level, np.uint8), "season": np.frombuffer(season, np.uint8)}
-        return state.pack(self.kind, self.state_version, parts)
+        version = self.state_version
+        parts = [bank.to_bytes(self.kind, version) for bank in (self._state, self._season)]
+        return state.join(self.kind, version, parts)
 
     @classmethod
     def from_bytes(cls, raw: bytes, params: object) -> Self:
         """See :class:`~detectors.protocol.Detector`; raises StateError for state that is not its own."""
         detector = cls(msgspec.convert(params, VolumeParams))
-        arrays = state.unpack(raw, cls.kind, cls.state_version)
-        level, season = (arrays[name].tobytes() for name in ("level", "season"))
-        detector._state = Columns.from_bytes(level, "level", cls.state_version, _BLANK)
-        detector._season = SeasonalExpectation.from_bytes(season, "season", cls.state_version)
+        version = cls.state_version
+        level, season = state.split(raw, cls.kind, version, 2)
+        detector._state = Columns.from_bytes(level, cls.kind, version, _BLANK)
+        detector._season = SeasonalExpectation.from_bytes(season, cls.kind, version)
         return detector
 
 
