@@ -2,13 +2,16 @@ import json
 import sys
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 import pytest
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 
 from streams.config import Settings, load_settings
 from streams.config import parameters as parameters_module
@@ -324,14 +327,40 @@ def test_every_knob_is_described_and_named_once() -> None:
     assert [name for name, field in knobs() if not field.description] == []
 
 
-def test_every_knob_can_be_set_by_its_variable() -> None:
-    for name, field in knobs():
-        default = field.get_default(call_default_factory=True, validated_data={})
-        if isinstance(default, str | int | float):
-            load_settings(env={variable(name): str(default)})
-        else:
-            text = "[]" if item_of(field) else "{}" if isinstance(default, dict) else "x"
-            load_settings(env={variable(name): text})
+@pytest.mark.parametrize(("name", "field"), [pytest.param(name, field, id=name) for name, field in knobs()])
+def test_every_knob_can_be_set_by_its_variable(name: str, field: FieldInfo, tmp_path: Path) -> None:
+    default = field.get_default(call_default_factory=True, validated_data={})
+    text, wanted = another(name, field, default, tmp_path)
+    settings = load_settings(env={variable(name): text})
+    value = attrgetter(name)(settings)
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if item_of(field):
+        value = tuple(item.model_dump(include=set(wanted[0])) for item in value)
+    assert value == wanted != default
+
+
+def another(name: str, field: FieldInfo, default: object, folder: Path) -> tuple[str, Any]:
+    """A value of a knob that is not its default: as text, and as it is read."""
+    value: Any = "http://elsewhere:1234" if name.endswith("url") else "other"
+    if isinstance(default, bool):
+        return str(not default).lower(), not default
+    if isinstance(default, int | float):
+        least = max(getattr(bound, "ge", 0) for bound in (*field.metadata, None))
+        value = type(default)(default / 2)
+        # Of k of m windows, m is never the smaller one.
+        value = value if value >= least and not name.endswith(".m") else default * 2
+    elif get_origin(field.annotation) is Literal:
+        value = next(choice for choice in get_args(field.annotation) if choice != default)
+    elif isinstance(default, dict):
+        return '{"volume": {"seasonal": false}}', {"volume": {"seasonal": False}}
+    elif isinstance(default, tuple):
+        one = {"name": "up", "objective_ratio": 0.95}
+        return (json.dumps([one]), (one,)) if item_of(field) else ("one,two", ("one", "two"))
+    elif name.endswith("_file"):
+        value = str(folder / "given")
+        Path(value).write_text("secret")
+    return str(value), value
 
 
 def test_the_reference_is_up_to_date() -> None:
