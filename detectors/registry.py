@@ -16,6 +16,7 @@ from detectors.drift.martingale import MartingaleParams, RankMartingale
 from detectors.drift.multivariate import MultivariateDrift, MultivariateParams
 from detectors.drift.novelty import Cardinality, CardinalityParams, NewCategory, NewCategoryParams
 from detectors.drift.psi import PopulationStability, PsiParams
+from detectors.drift.score_mean import ScoreMean, ScoreMeanParams
 from detectors.drift.wasserstein import WassersteinDrift, WassersteinParams
 from detectors.fraud.crowd import CrowdParams, FeatureCrowd
 from detectors.fraud.outliers import OutlierParams, RowOutliers
@@ -119,6 +120,7 @@ REGISTRY: Final[dict[str, Spec]] = {
     "wasserstein": Spec(WassersteinDrift, WassersteinParams, Kind.DRIFT, Rule()),
     "kolmogorov": Spec(KolmogorovSmirnov, KolmogorovParams, Kind.DRIFT, Rule()),
     "collapse": Spec(ScoreCollapse, CollapseParams, Kind.SCORE_DRIFT, Rule(lasting_k=4, lasting_m=5)),
+    "score_mean": Spec(ScoreMean, ScoreMeanParams, Kind.SCORE_DRIFT, Rule()),
     "martingale": Spec(RankMartingale, MartingaleParams, Kind.DRIFT, Rule(k=1, m=4, clear_below=1, full=1)),
     "categories": Spec(CategoryDrift, CategoryDriftParams, Kind.CATEGORY_DRIFT, Rule()),
     "new_category": Spec(NewCategory, NewCategoryParams, Kind.CATEGORY_DRIFT, Rule()),

@@ -159,7 +159,7 @@ class VolumeChange:
         if self.params.seasonal:
             return self._season.at(series, windows.start_ms + windows.size_ms // 2)
         none = np.zeros(len(series))
-        return Expectation(none, none + np.nan, none - np.inf, none + np.inf, none, none)
+        return Expectation(none, none + np.nan, none - np.inf, none + np.inf, none, none, none)
 
     def _bounds(self, season: Expectation, n_windows: Ints) -> tuple[Floats, Floats]:
         """Between what the expectation of ``n_windows`` stays, float64[n] each; 0 and infinity where nothing is known.

@@ -96,7 +96,8 @@ class Expectation:
 
     ``rhythm`` is the part of the day and the week, 0 where neither is known: what takes a level from one time to
     another. ``usual`` is base and rhythm together, NaN before the first hour; ``low`` and ``high`` are the usual range,
-    infinite while it is not known. ``least`` and ``most`` are the rhythm's extremes in the week.
+    infinite while it is not known. ``least`` and ``most`` are the rhythm's extremes in the week. ``error`` is how far
+    an hour is usually off, as a standard deviation, 0 while the usual range is not known.
     """
 
     rhythm: Floats
@@ -105,6 +106,7 @@ class Expectation:
     high: Floats
     least: Floats
     most: Floats
+    error: Floats
 
     def since(self, reference: Floats) -> Floats:
         """What has to be added to a reference float64[n], measured at some unknown hour, to make it one of now.
@@ -212,7 +214,9 @@ class SeasonalExpectation:
         fresh = self._state["hours"][rows] == 0
         usual = np.where(fresh, np.nan, self._state["base"][rows] + rhythm)
         free = self._state["free_until_h"][rows] > ts_ms // HOUR_MS
-        return Expectation(rhythm, usual, np.where(free, -np.inf, low), np.where(free, np.inf, high), least, most)
+        low, high = np.where(free, -np.inf, low), np.where(free, np.inf, high)
+        error = np.where(self._state["hours"][rows] >= self.params.known_hours, self._state["spread"][rows], 0.0)
+        return Expectation(rhythm, usual, low, high, least, most, error)
 
     def _fold(self, rows: Ints) -> None:
         """Learn the hours that ``rows`` have behind them."""

@@ -85,6 +85,7 @@ _CROWD: Final = (
 )
 _BY_DETECTOR: Final = {
     "collapse": _SPREAD,
+    "score_mean": _SPREAD,
     "versions": _VERSIONS,
     "latency_tail": _TAIL,
     "latency_modes": _MODES,

@@ -28,6 +28,7 @@ TEXTS: Final = 4
 KINDS: Final = (
     "psi", "wasserstein", "kolmogorov", "martingale", "categories", "new_category", "cardinality", "nulls", "latency",
     "volume", "errors", "adwin", "schema", "new_field", "range", "duplicates", "freshness", "frozen", "crowd",
+    "score_mean",
 )  # fmt: skip
 ROUNDS: Final = 3
 MAX_PASSES: Final = 60.0

@@ -277,6 +277,7 @@ ANOMALIES: Mapping[str, tuple[Scope, Callable[[Seen, float], Seen]]] = {
     "frozen": (MODELS[0], _crowded),
     "volume": (MODELS[0], _fewer),
     "collapse": (MODELS[0], _collapsed),
+    "score_mean": (MODELS[0], _shifted),
     "versions": (CANARY, lambda s, k: replace(s, errors=s.errors + int((s.rows - s.errors) * k))),
     "errors": (MODELS[0], lambda s, k: replace(s, errors=s.errors + int((s.rows - s.errors) * k))),
     "bad_input": (MODELS[0], lambda s, k: _counter(s, "reason", {"invalid_json": int(s.rows * k)})),

@@ -1,4 +1,4 @@
-"""Baselines of latency and errors that follow the hours of the day, and what they do not excuse."""
+"""Baselines of latency, errors and scores that follow the hours of the day, and what they do not excuse."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +15,7 @@ HOUR_MS = 3_600_000
 ROWS = 5_000
 N = 3
 KNOWN = 14 * 24
-kinds = pytest.mark.parametrize("kind", ["latency", "errors"])
+kinds = pytest.mark.parametrize("kind", ["latency", "errors", "score_mean"])
 
 
 def tide(hour: int) -> float:
@@ -24,17 +24,17 @@ def tide(hour: int) -> float:
 
 
 def window(i: int, factor: float, rng: np.random.Generator) -> WindowBatch:
-    """Hour ``i``, with latencies and errors ``factor`` times those of the baseline."""
+    """Hour ``i``: latencies and errors are ``factor`` times the baseline's, scores its logarithm in deviations off."""
     empty, ids = volumes(N)(MONDAY_MS + i * HOUR_MS, np.full(N, float(ROWS))), np.arange(N)
-    columns = {name: np.full(N, np.nan) for name in ("mean", "m2", "min", "max", "ref_mean", "ref_std")}
-    cells = np.zeros((N, 34), np.int64)
-    noise = rng.normal(0, 0.01, (N, 1))
+    k = 2 * N
+    cells, noise, many = np.zeros((k, 34), np.int64), rng.normal(0, 0.01, (k, 1)), np.full(k, ROWS)
     numeric = NumericColumns(
-        series=1_000 + ids, scope=ids, name=["latency_ms"] * N, role=np.full(N, int(Role.LATENCY)),
-        rows=np.full(N, ROWS), count=np.full(N, ROWS), quantiles=np.array([20.0, 50.0, 80.0]) * factor * np.exp(noise),
-        has_baseline=np.ones(N, np.bool_), has_edges=np.zeros(N, np.bool_), cur=cells, ref=cells,
-        edges=np.full((N, 33), np.nan), ref_count=np.full(N, ROWS), ref_rows=np.full(N, ROWS),
-        ref_quantiles=np.tile([20.0, 50.0, 80.0], (N, 1)), **columns,
+        series=1_000 + np.arange(k), scope=np.tile(ids, 2), name=["latency_ms"] * N + ["score"] * N,
+        role=np.repeat([int(Role.LATENCY), int(Role.SCORE)], N), rows=many, count=many,
+        mean=0.3 + 0.1 * (np.log(factor) + noise[:, 0]), m2=many * 0.01, min=np.full(k, np.nan), max=np.full(k, np.nan),
+        quantiles=np.array([20.0, 50.0, 80.0]) * factor * np.exp(noise), has_baseline=many > 0, has_edges=many < 0,
+        cur=cells, ref=cells, edges=np.full((k, 33), np.nan), ref_count=many, ref_rows=many,
+        ref_mean=np.full(k, 0.3), ref_std=np.full(k, 0.1), ref_quantiles=np.tile([20.0, 50.0, 80.0], (k, 1)),
     )  # fmt: skip
     errors = rng.binomial(ROWS, min(0.1 * factor, 1.0), N)
     scopes: ScopeColumns = replace(
@@ -100,8 +100,27 @@ def test_rhythms_are_saved_and_forgotten(kind: str) -> None:
     afternoon = window(4 * 24 + 16, from_night(16), rng)
     told: list[Floats] = [part.step(afternoon).reference for part in (detector, again)]
     np.testing.assert_array_equal(told[0], told[1])
-    assert (told[0] > window(0, 1.0, rng).numeric.ref_quantiles[0, 0] if kind == "latency" else told[0] > 0.15).all()
-    series = afternoon.numeric.series if kind == "latency" else afternoon.scopes.series["errors"]
+    assert (told[0] > {"latency": 20.0, "errors": 0.15, "score_mean": 0.35}[kind]).all()
+    series = afternoon.scopes.series["errors"] if kind == "errors" else afternoon.numeric.series
     detector.forget(series)
     anew = detector.step(afternoon).reference
     assert (anew < told[0]).all()
+
+
+def test_a_new_baseline_of_the_same_score_keeps_its_rhythm_and_one_of_another_score_does_not() -> None:
+    def rebased(i: int, mean: float, std: float) -> WindowBatch:
+        found = window(i, from_night(i), rng)
+        ref_mean, ref_std = np.full(2 * N, mean), np.full(2 * N, std)
+        return replace(found, numeric=replace(found.numeric, ref_mean=ref_mean, ref_std=ref_std))
+
+    rng, detector = np.random.default_rng(3), make("score_mean", {"window_s": 3600})
+    for i in range(KNOWN):
+        detector.step(window(i, from_night(i), rng))
+    saved = detector.to_bytes()
+    # Learned at noon: at the next one it is as it was, and at night a low mean is expected.
+    higher = [detector.step(rebased(i, 0.38, 0.12)) for i in range(KNOWN, KNOWN + 24)]
+    assert not any((one.score > one.floor).any() for one in higher)
+    assert min(one.reference[0] for one in higher) < 0.33
+    assert max(one.reference[0] for one in higher) > 0.37
+    other = restore("score_mean", saved, {"window_s": 3600}).step(rebased(KNOWN, 300.0, 50.0))
+    np.testing.assert_array_equal(other.reference, 300.0)
