@@ -214,6 +214,10 @@ def _collapsed(seen: Seen, strength: float) -> Seen:
     return _numeric(seen, score=0.1 + (score - 0.1) * (1 - 0.99 * strength))
 
 
+def _riskier(seen: Seen, strength: float) -> Seen:
+    return _numeric(seen, score=seen.numeric["score"] + 0.5 * strength)
+
+
 def _slower(seen: Seen, strength: float) -> Seen:
     return _numeric(seen, latency_ms=seen.numeric["latency_ms"] * (1 + 4 * strength))
 
@@ -277,7 +281,7 @@ ANOMALIES: Mapping[str, tuple[Scope, Callable[[Seen, float], Seen]]] = {
     "frozen": (MODELS[0], _crowded),
     "volume": (MODELS[0], _fewer),
     "collapse": (MODELS[0], _collapsed),
-    "score_mean": (MODELS[0], _shifted),
+    "score_mean": (MODELS[0], _riskier),
     "versions": (CANARY, lambda s, k: replace(s, errors=s.errors + int((s.rows - s.errors) * k))),
     "errors": (MODELS[0], lambda s, k: replace(s, errors=s.errors + int((s.rows - s.errors) * k))),
     "bad_input": (MODELS[0], lambda s, k: _counter(s, "reason", {"invalid_json": int(s.rows * k)})),
