@@ -37,7 +37,7 @@ $(LOCAL_STAMP): $(PYTHON_STAMP) $(LOCAL_SETUP) $(wildcard deploy/local/pom.xml)
 test: setup ## all tests but benchmarks and the matrix of faults (PYTEST_ARGS="-k name" narrows them, TEST_JOBS=0: one process)
 	$(BIN)/python -m pytest -m 'not bench and not matrix' -n $(TEST_JOBS) --dist worksteal $(PYTEST_ARGS)
 
-unit: $(PYTHON_STAMP) ## unit tests, laws and doctests alone: seconds, no broker
+unit: $(PYTHON_STAMP) ## unit tests, laws and doctests alone: minutes, no broker
 	$(BIN)/python -m pytest $(wildcard tests/unit tests/laws schemas detectors) $(PYTEST_ARGS)
 
 lint: $(PYTHON_STAMP) ## format, style, types, layers, dependencies, dead code
