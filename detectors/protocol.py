@@ -18,6 +18,10 @@ LATENCIES: Final = ("latency_ms", "gen_ai.time_to_first_token_ms", "gen_ai.time_
 """The quantities of :attr:`Role.LATENCY`: how long a request took, its first token, each further one."""
 
 
+NUMBER: Final = "__number__"
+"""What numbers count as where the texts among a feature's values are counted."""
+
+
 class Role(IntEnum):
     """What a numeric quantity is to a detector."""
 
@@ -95,6 +99,16 @@ class NumericColumns:
     ref_wander: Floats = field(default_factory=lambda: np.empty((0, 4)))
     shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
+    @classmethod
+    def none(cls) -> Self:
+        """No series."""
+        whole, real, truth = np.empty(0, np.int64), np.empty(0), np.empty(0, np.bool_)
+        three, bins = np.empty((0, 3)), np.empty((0, 34), np.int64)
+        return cls(
+            whole, whole, [], whole, whole, whole, real, real, real, real, three, truth, truth, bins, bins,
+            np.empty((0, 33)), whole, whole, real, real, three,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class CategoryColumns:
@@ -115,6 +129,12 @@ class CategoryColumns:
     cur: Ints
     ref: Ints
     ref_rows: Ints
+
+    @classmethod
+    def none(cls) -> Self:
+        """No series."""
+        whole, truth, counts = np.empty(0, np.int64), np.empty(0, np.bool_), np.empty((0, 0), np.int64)
+        return cls(whole, whole, [], truth, [], whole, truth, counts, counts, whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +188,29 @@ class ServedColumns:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadColumns:
+    """What feature sets served to models, beside what those models say they were given: k features of one model each.
+
+    Of both sides the same minutes, all versions of the model and all sets that serve it the feature together.
+    ``place`` int64[k] in :class:`ScopeColumns`, of the reads of the first of those sets by name; ``series`` int64[k];
+    ``name`` the quantities; ``sets`` those sets. ``served`` and ``given`` float64[k, 6] are the events that were
+    looked at, and of the numbers among their values the moments: count, mean, m2, min, max. ``values[i]`` are the K_i
+    texts that row i has on either side; ``served_counts`` and ``given_counts`` int64[k, K] count them, padded with
+    zeros. Numbers are counted there too, all of them as :data:`NUMBER`, which comes first.
+    """
+
+    place: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    series: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    name: Sequence[str] = ()
+    sets: Sequence[tuple[str, ...]] = ()
+    served: Floats = field(default_factory=lambda: np.empty((0, 6)))
+    given: Floats = field(default_factory=lambda: np.empty((0, 6)))
+    values: Sequence[tuple[str, ...]] = ()
+    served_counts: Ints = field(default_factory=lambda: np.empty((0, 1), np.int64))
+    given_counts: Ints = field(default_factory=lambda: np.empty((0, 1), np.int64))
+
+
+@dataclass(frozen=True, slots=True)
 class IdColumns:
     """How often event ids repeat, for the k scopes that have any: wholes alone.
 
@@ -200,6 +243,7 @@ class WindowBatch:
     latencies: LatencyColumns = field(default_factory=LatencyColumns)
     ids: IdColumns = field(default_factory=IdColumns)
     served: ServedColumns = field(default_factory=ServedColumns)
+    reads: ReadColumns = field(default_factory=ReadColumns)
     shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
 

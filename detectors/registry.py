@@ -46,6 +46,7 @@ from detectors.quality.frozen import FrozenFeature, FrozenParams
 from detectors.quality.nulls import NullParams, NullRatio
 from detectors.quality.range import OutOfRange, RangeParams
 from detectors.quality.shape import NewField, NewFieldParams, SchemaChange, SchemaParams
+from detectors.quality.skew import FeatureSkew, SkewParams
 from detectors.quality.versions import VersionErrors, VersionParams
 from detectors.quality.volume import VolumeChange, VolumeParams
 from detectors.slo.burn import SloBurn, SloParams
@@ -143,6 +144,7 @@ REGISTRY: Final[dict[str, Spec]] = {
     "duplicates": Spec(Duplicates, DuplicateParams, Kind.DUPLICATES, Rule()),
     "freshness": Spec(Freshness, FreshnessParams, Kind.FRESHNESS, Rule()),
     "frozen": Spec(FrozenFeature, FrozenParams, Kind.FRESHNESS, Rule()),
+    "skew": Spec(FeatureSkew, SkewParams, Kind.SKEW, Rule(k=2, m=3, clear_below=1, full=2)),
     "bad_input": Spec(BadInput, BadInputParams, Kind.BAD_INPUT, _AT_ONCE),
     "latency": Spec(
         LatencyQuantiles,

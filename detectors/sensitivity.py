@@ -53,6 +53,7 @@ STATISTICAL: Final = frozenset(
         Kind.LABEL_DELAY,
         Kind.SCHEMA,
         Kind.DUPLICATES,
+        Kind.SKEW,
     }
 )
 """What the knob acts on. The others have limits that somebody has set, or that a machine has: those stay."""

@@ -25,6 +25,7 @@ class InjectionKind(StrEnum):
     SCHEMA_FIELD_DISAPPEARS = "schema_field_disappears"
     SCHEMA_TYPE_FLIPS = "schema_type_flips"
     STALE_FEATURES = "stale_features"
+    FEATURE_SKEW = "feature_skew"
     VOLUME_DROP = "volume_drop"
     VOLUME_SPIKE = "volume_spike"
     DUPLICATE_STORM = "duplicate_storm"
@@ -49,6 +50,8 @@ class InjectionKind(StrEnum):
     DEPLOY_WARMUP = "deploy_warmup"
     SMALL_SAMPLE_NOISE = "small_sample_noise"
     SLOW_SEASON = "slow_season"
+    FEATURE_ROUNDED = "feature_rounded"
+    FEATURE_CACHED = "feature_cached"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ EXPECTED: Final[dict[InjectionKind, Expected]] = {
     InjectionKind.SCHEMA_FIELD_DISAPPEARS: _SCHEMA,
     InjectionKind.SCHEMA_TYPE_FLIPS: _SCHEMA,
     InjectionKind.STALE_FEATURES: Expected((Kind.FRESHNESS,), (Kind.DRIFT, Kind.CHANGE)),
+    InjectionKind.FEATURE_SKEW: Expected((Kind.SKEW,), (Kind.DRIFT, *_FOLLOWS_DRIFT)),
     InjectionKind.VOLUME_DROP: Expected((Kind.VOLUME,), (Kind.CHANGE,)),
     InjectionKind.VOLUME_SPIKE: Expected((Kind.VOLUME,), (Kind.CHANGE, Kind.LATENCY)),
     InjectionKind.DUPLICATE_STORM: Expected((Kind.DUPLICATES,), (Kind.VOLUME, Kind.CHANGE)),
@@ -118,4 +122,6 @@ EXPECTED: Final[dict[InjectionKind, Expected]] = {
     InjectionKind.DEPLOY_WARMUP: _NEAR_MISS,
     InjectionKind.SMALL_SAMPLE_NOISE: _NEAR_MISS,
     InjectionKind.SLOW_SEASON: _NEAR_MISS,
+    InjectionKind.FEATURE_ROUNDED: _NEAR_MISS,
+    InjectionKind.FEATURE_CACHED: _NEAR_MISS,
 }

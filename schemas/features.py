@@ -17,6 +17,6 @@ class FeatureRead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     ts_ms: TimeMs
     feature_set: str
     event_id: str | None = None
-    model: Annotated[str, Meta(description="The model that asked.")] | None = None
+    model: Annotated[str, Meta(description="The model that asked: its predictions are compared.")] | None = None
     values: dict[str, Value] | None = None
     source_ts_ms: Annotated[TimeMs, Meta(description="When the values were computed: freshness.")] | None = None

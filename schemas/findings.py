@@ -29,6 +29,7 @@ class Kind(StrEnum):
     BAD_INPUT = "bad_input"
     SCHEMA = "schema"
     FRESHNESS = "freshness"
+    SKEW = "skew"
     DUPLICATES = "duplicates"
     CONCEPT_DRIFT = "concept_drift"
     CALIBRATION = "calibration"

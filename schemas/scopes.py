@@ -1,4 +1,4 @@
-"""Scopes: what a number is about. A model as a whole, one of its segments, a feature set, or a GPU."""
+"""Scopes: what a number is about. A model, one of its segments, its reads of a feature set, a feature set, a GPU."""
 
 from enum import StrEnum
 from typing import Final
@@ -14,12 +14,21 @@ INVALID: Final = "__invalid__"
 
 
 class Family(StrEnum):
-    """Where a scope's events come from."""
+    """Where a scope's events come from.
+
+    ``READ`` are those events of the topic of ``FEATURE`` that name the model that asked, counted once more for it.
+    """
 
     PREDICTION = "prediction"
     FEATURE = "feature"
     GPU = "gpu"
     LABEL = "label"
+    READ = "read"
+
+    @property
+    def timeline(self) -> "Family":
+        """The family whose watermarks close its windows, which hold its scopes too: itself, but for reads."""
+        return Family.FEATURE if self is Family.READ else self
 
 
 class Scope(msgspec.Struct, frozen=True, array_like=True, order=True, cache_hash=True):
@@ -30,9 +39,11 @@ class Scope(msgspec.Struct, frozen=True, array_like=True, order=True, cache_hash
     family
         The kind of events that are counted.
     model
-        The model's name; the feature set's for ``FEATURE``; the host's for ``GPU``.
+        The model's name; the feature set's for ``FEATURE``; the host's for ``GPU``. For ``READ`` that of the model that
+        asked, so that what it was served meets what it says it was given.
     model_version
-        The model's version, ``""`` when unknown; the GPU's uuid for ``GPU``; ``""`` for ``LABEL``.
+        The model's version, ``""`` when unknown; the GPU's uuid for ``GPU``; the feature set for ``READ``; ``""`` for
+        ``LABEL``.
     segment
         ``"name=value"``, or ``""`` for the whole.
     """

@@ -99,6 +99,12 @@ class ServedVersion:
             told = batch.draws.happens("labelled", spec.share_ratio if spec else 0.0)
             yield self._event_ids(batch.arrived), batch.arrived.second, label, told
 
+    def requests(self, seconds: Ints) -> Iterator[tuple[list[str], Arrived, Draws, Asked]]:
+        """The requests of these seconds, int64[n], ascending, as they are: ids, when they came, and what is asked."""
+        for piece, active in periods(self._injections, seconds):
+            batch = self._batch(piece, active)
+            yield self._event_ids(batch.arrived), batch.arrived, batch.draws, batch.real
+
     def _batch(self, seconds: Ints, active: Sequence[Injection]) -> _Batch:
         factor = rate_factor(active, seconds)
         arrived = self._arrivals.at(seconds, factor * self._share(seconds))

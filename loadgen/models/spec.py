@@ -156,12 +156,17 @@ class Model(Data, frozen=True):
 
 
 class FeatureSet(Data, frozen=True):
-    """What a feature store serves: values, and how old they are (lognormal around a median)."""
+    """What a feature store serves: values, and how old they are (lognormal around a median).
+
+    Either ``traffic`` and ``values`` of its own, or ``serves``: features of the model, of which every request reads
+    what they are, whatever the model is then given.
+    """
 
     name: str
     model: str
-    traffic: Traffic
-    values: dict[str, Distribution]
+    traffic: Traffic | None = None
+    values: dict[str, Distribution] = msgspec.field(default_factory=dict)
+    serves: tuple[str, ...] = ()
     correlations: tuple[Correlation, ...] = ()
     age_median_s: Positive = 60.0
     age_sigma: NonNegative = 0.5

@@ -1,6 +1,6 @@
 """What is played: entities and a timeline over some hours of event time."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,16 +101,19 @@ class Scenario:
     def _entities(self, world: World) -> Iterator[Entity]:
         spec = self.spec
         fleets = {fleet.model: fleet for fleet in spec.fleets}
+        asking: dict[str, list[ServedVersion]] = {}
         for model in spec.models:
             injections = self._about(model.name)
             with _named(model.name):
                 versions = [ServedVersion(model, v, injections, world, fleets.get(model.name)) for v in model.versions]
             yield from versions
+            asking[model.name] = versions
             if model.labels is not None:
                 yield LabelStream(model.labels, versions, injections, world)
         for feature_set in spec.feature_sets:
             with _named(feature_set.name):
-                served = ServedFeatures(feature_set, self._about(feature_set.name), world)
+                versions = asking[feature_set.model] if feature_set.serves else []
+                served = ServedFeatures(feature_set, self._about(feature_set.name), world, versions)
             yield served
         traffic = {model.name: model.traffic for model in spec.models}
         for fleet in spec.fleets:
@@ -149,6 +152,7 @@ def mistakes(spec: ScenarioFile) -> Iterator[str]:
                 tag = effect.__struct_config__.tag
                 yield f"{at}.effects: {tag!r} does nothing to {injection.entity!r}, which is none of its kind"
     models = {model.name: model for model in spec.models}
+    yield from _set_mistakes(spec.feature_sets, models)
     for place, fleet in enumerate(spec.fleets):
         if fleet.model not in models:
             yield f"fleets[{place}].model: there is no model {fleet.model!r}; there are {', '.join(models)}"
@@ -165,6 +169,21 @@ def entity_effects(spec: ScenarioFile) -> Mapping[str, Any]:
         **{feature_set.name: ON_FEATURE_SETS for feature_set in spec.feature_sets},
         **dict.fromkeys(hosts, ON_HOSTS),
     }
+
+
+def _set_mistakes(feature_sets: Sequence[FeatureSet], models: Mapping[str, Model]) -> Iterator[str]:
+    for place, spec in enumerate(feature_sets):
+        at, model = f"feature_sets[{place}]", models.get(spec.model)
+        own = spec.traffic is not None or bool(spec.values)
+        if not spec.serves and (spec.traffic is None or not spec.values):
+            yield f"{at}: give `traffic` and `values`, or `serves`: features of its model"
+        elif spec.serves and own:
+            yield f"{at}.serves: its traffic and values are those of the requests: leave `traffic` and `values` out"
+        elif spec.serves and model is None:
+            yield f"{at}.model: there is no model {spec.model!r} whose features it could serve"
+        for name in spec.serves if model else ():
+            if model and name not in model.features:
+                yield f"{at}.serves: {model.name} has no feature {name!r}; there are {', '.join(model.features)}"
 
 
 def _time_mistakes(at: str, injection: Injection, duration_s: int) -> Iterator[str]:

@@ -111,7 +111,7 @@ def _raw(parts: list[msgspec.Raw]) -> list[bytes]:
 
 
 def _identify_features(events: Sequence[Any]) -> Iterator[Identity]:
-    return zip([e.feature_set for e in events], repeat(None), repeat(None), strict=False)
+    return zip([e.feature_set for e in events], repeat(None), [e.model for e in events], strict=False)
 
 
 def _identify_gpus(events: Sequence[Any]) -> Iterator[Identity]:
@@ -187,6 +187,7 @@ FEATURES: Final = FamilySpec(
     required=("ts_ms", "feature_set"),
     numeric={"source_ts_ms": "source_ts_ms"},
     values="values",
+    model_segment="model",
     derive=_freshness,
     pull=_pull_features,
     identify=_identify_features,

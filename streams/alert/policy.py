@@ -22,6 +22,7 @@ class Group(StrEnum):
     BAD_INPUT = "HalcyonBadInput"
     SCHEMA = "HalcyonSchema"
     FRESHNESS = "HalcyonFreshness"
+    SKEW = "HalcyonFeatureSkew"
     DUPLICATES = "HalcyonDuplicates"
     MODEL_QUALITY = "HalcyonModelQuality"
     LABELS = "HalcyonLabels"
@@ -48,6 +49,7 @@ GROUPS: Final[dict[Kind, Group]] = {
     Kind.BAD_INPUT: Group.BAD_INPUT,
     Kind.SCHEMA: Group.SCHEMA,
     Kind.FRESHNESS: Group.FRESHNESS,
+    Kind.SKEW: Group.SKEW,
     Kind.DUPLICATES: Group.DUPLICATES,
     Kind.CONCEPT_DRIFT: Group.MODEL_QUALITY,
     Kind.CALIBRATION: Group.MODEL_QUALITY,
@@ -175,6 +177,7 @@ def labels_of(scope: Scope, group: Group) -> dict[str, str]:
         Family.FEATURE: ("feature_set", "model_version"),
         Family.GPU: ("host", "gpu_uuid"),
         Family.LABEL: ("model", "model_version"),
+        Family.READ: ("model", "feature_set"),
     }[scope.family]
     pairs = zip(names, (scope.model, scope.model_version), strict=True)
     return {"alertname": group.value, **{name: value for name, value in pairs if value}}

@@ -43,9 +43,9 @@ class Ages:
         return np.maximum((start_ms - first) // size_ms, 0)
 
     def take_silent(self, now_ms: int, family: Family, registry: Registry) -> list[int]:
-        """The scopes of a family to forget; they are not known any more."""
+        """The scopes of a family's windows to forget; they are not known any more."""
         idle = idle_ms(family)
-        own = {number for number, scope in registry.known() if scope.family is family}
+        own = {number for number, scope in registry.known() if scope.family.timeline is family}
         silent = [scope for scope, last in self._last.items() if scope in own and now_ms - last > idle]
         for scope in silent:
             del self._last[scope]

@@ -94,6 +94,7 @@ class DetectorBench:
         self._decisions = DecisionBank(rules, false_discovery_ratio)
         self._pools = {_size_ms(self._detectors[kind]): WindowPool(self._enough) for kind in POOLED}
         self.sizes_ms = frozenset(_size_ms(detector) for detector in self._detectors.values())
+        self.paired_ms = _size_ms(self._detectors["skew"])
 
     def wants(self, size_ms: int) -> frozenset[Role]:
         """Drift is looked at in minutes: panes are stepped over latencies and gauges alone."""
@@ -192,6 +193,8 @@ def _size_ms(detector: Detector) -> int:
 
 def _concerns(kind: str, family: Family) -> bool:
     """Whether a kind of detector has anything to say about a family."""
+    if family is Family.READ or kind == "skew":
+        return family is Family.READ and kind == "skew"
     if family is Family.LABEL or kind.startswith("label_"):
         return family is Family.LABEL and kind in OF_LABELS
     return kind == "bad_input" or kind.startswith("gpu_") == (family is Family.GPU)

@@ -1,7 +1,7 @@
 """Learning baselines from a scope's first traffic."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import msgspec
 import numpy as np
@@ -17,6 +17,9 @@ from streams.windows import cells as cell
 from streams.windows.sums import Folded
 
 Ints = NDArray[np.int64]
+
+_WITHOUT: Final = frozenset({Family.GPU, Family.READ})
+"""Families without baselines: limits of a machine are known, and reads are laid beside what the model was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,7 @@ class Learner:
         who = registry.scopes[scope]
         if who is None or scope in references.baseline or scope in pending:
             return False
-        if who.family is Family.GPU or who.model in (INVALID, OTHER) or who.segment == OTHER:
+        if who.family in _WITHOUT or who.model in (INVALID, OTHER) or who.segment == OTHER:
             return False
         if scope in self._gathered:
             return True

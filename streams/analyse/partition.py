@@ -26,6 +26,7 @@ from streams.analyse.baselining import Baselining
 from streams.analyse.batch import BatchBuilder
 from streams.analyse.closing import NEVER, Closing
 from streams.analyse.learner import LearnRules
+from streams.analyse.pairing import SIDES, Pairing
 from streams.analyse.registry import Registry
 from streams.analyse.rows import RowWriter, late_part
 from streams.analyse.served import Served
@@ -61,6 +62,8 @@ class Bench(Protocol):
     """All detectors of one partition, and what decides about their scores."""
 
     sizes_ms: frozenset[int]
+    paired_ms: int
+    """Length of the windows in which reads are laid beside the predictions of who read."""
 
     def wants(self, size_ms: int) -> frozenset[Role]:
         """The numeric quantities that are looked at in windows of this size; none: the window is not stepped."""
@@ -140,6 +143,7 @@ class AnalysePartition:
         self._families: dict[Family, _FamilyState] = {}
         self._ages = Ages()
         self._served = Served()
+        self._pairing = Pairing()
         self._wire()
 
     def _wire(self) -> None:
@@ -166,7 +170,7 @@ class AnalysePartition:
                 self._family(family).closing.mark(message)
                 yield from self._close(family)
             return
-        closing = self._family(message.scope.family).closing
+        closing = self._family(message.scope.family.timeline).closing
         if message.start_ms + message.size_ms > closing.through_ms:
             closing.hold(message, offset)
         elif not replayed and closing.take_late(message):
@@ -201,10 +205,11 @@ class AnalysePartition:
         For the windows that are closed its numbers are rows beside theirs; the shortest that is open takes it in.
         """
         self.late_panes += 1
-        state = self._family(pane.scope.family)
+        family = pane.scope.family.timeline
+        state = self._family(family)
         for level, size in enumerate((self._rules.pane_ms, *self._sizes), -1):
             start = pane.start_ms // size * size
-            window = PaneWindow(pane.scope.family, start, size, self._rules.categories)
+            window = PaneWindow(family, start, size, self._rules.categories)
             window.add(pane, self.registry)
             if window.end_ms > state.closing.through_ms:
                 self._into_rollup(state, window, level)
@@ -236,6 +241,10 @@ class AnalysePartition:
             closing.through_ms = start + size
         if closing.through_ms > before:
             yield Progress(self.number, closing.through_ms, family.value)
+            if family in SIDES and self.registry.has(Family.READ):
+                # Reads are looked at once the predictions beside them are closed too.
+                both = min(self._family(side).closing.through_ms for side in SIDES)
+                yield Progress(self.number, both, Family.READ.value)
 
     def _jump(self, state: _FamilyState, target: int) -> Iterator[Output]:
         """Nothing for an hour and nothing up to ``target``: go there at once."""
@@ -282,6 +291,7 @@ class AnalysePartition:
         self.closed[window.size_ms] += 1
         yield from self._rows.window(window, self.offset)
         yield from self._step(window)
+        yield from self._pair(window)
         if level == 0:
             self._evict(window)
         if level + 1 < len(self._sizes):
@@ -298,6 +308,13 @@ class AnalysePartition:
         batch = self._served.joined(self._builder.build(window, scopes, age, roles))
         ids = [b.id if (b := self._baselining.references.baseline.get(n)) else "" for n in scopes]
         yield from self._bench.step(batch, self.offset, ids)
+
+    def _pair(self, window: Window) -> Iterator[Output]:
+        """Lay reads beside predictions, once both have closed a window."""
+        if window.size_ms == self._bench.paired_ms:
+            batch = self._pairing.take(window, self.registry)
+            if batch is not None:
+                yield from self._bench.step(batch, self.offset, [""] * len(batch.scopes.key))
 
     def _evict(self, window: Window) -> None:
         """Forget scopes of a window's family that were silent for too long."""
@@ -319,6 +336,7 @@ class AnalysePartition:
                 "baselines": self._baselining.to_parts(),
                 "ages": self._ages.to_parts(),
                 "served": self._served.to_parts(),
+                "pairing": self._pairing.to_parts(),
                 "bench": self._bench.to_parts(),
             }
         )
@@ -353,6 +371,7 @@ class AnalysePartition:
             self._families[Family(name)] = _FamilyState(closing, rollups, state["empty_ms"])
         self._ages.load_parts(parts["ages"])
         self._served.load_parts(parts.get("served", {}))
+        self._pairing.load_parts(parts.get("pairing", {}))
         self._bench.load_parts(parts["bench"])
         return self._baselining.load_parts(parts["baselines"], baselines)
 

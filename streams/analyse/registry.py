@@ -54,6 +54,14 @@ class Registry:
         """(number, scope) of all scopes there are."""
         return [(number, scope) for number, scope in enumerate(self.scopes) if scope is not None]
 
+    def names_of(self, scope: int) -> list[str]:
+        """The names of a scope's series."""
+        return list(self._of_scope[scope])
+
+    def has(self, family: Family) -> bool:
+        """Whether a scope of a family is known."""
+        return any(scope is not None and scope.family is family for scope in self.scopes)
+
     def find(self, scope: Scope) -> int | None:
         """The number of a scope that is known."""
         return self._id.get(scope)

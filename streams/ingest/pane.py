@@ -143,10 +143,10 @@ class OpenPane:
             binning = self._binnings.get(number)
             yield Pane(
                 *(who, self.key.start_ms, self.key.size_ms, self.key.topic, self.key.partition),
-                baseline_id=binning.baseline_id if binning else "",
+                baseline_id=binning.layout if binning else "",
                 rows=int(self._rows.of[number]),
                 late=int(self._late.of[number]),
-                numeric=parts.numeric(number),
+                numeric=parts.numeric(number, with_cells=who.family is not Family.READ),
                 categories=tuple(texts.get(number, ())),
                 counters=tuple(counters.get(number, ())),
                 sample=_sample_part(samples.get(number)),
@@ -335,12 +335,14 @@ class _Parts:
         bins, counts = cell.bins_of(keys).astype("<i2"), folded.counts[cell_order].astype("<u4")
         self._by_cell = [(part.tobytes(), part.itemsize) for part in (bins, counts)]
 
-    def numeric(self, scope: int) -> NumericPart:
-        """The numeric quantities of one scope."""
+    def numeric(self, scope: int, *, with_cells: bool) -> NumericPart:
+        """The numeric quantities of one scope; of reads, which have no baseline to lie beside, the moments alone."""
         low, high = self._rows[scope : scope + 2]
         if low == high:
             return NumericPart()
         first, last = self._cells[scope : scope + 2]
         stats, cells, binned = [raw[low * size : high * size] for raw, size in self._by_row]
+        if not with_cells:
+            return NumericPart(tuple(self._names[low:high]), stats, bytes(len(cells)), b"", b"", bytes(len(binned)))
         bins, counts = [raw[first * size : last * size] for raw, size in self._by_cell]
         return NumericPart(tuple(self._names[low:high]), stats, cells, bins, counts, binned)

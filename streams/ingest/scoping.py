@@ -1,4 +1,4 @@
-"""Which scopes an event counts in: its model version's whole and each of its watched segments, under caps."""
+"""Which scopes an event counts in, under caps: its whole, each of its watched segments, the reads of who asked."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -128,6 +128,8 @@ class Scoping:
                 return (self._number(Scope(self._family, OTHER)),)
             self._wholes += 1
         ids = [self._number(whole)]
+        if self._family is Family.FEATURE:
+            return (*ids, *self._reads(whole, key))
         wanted = self._limits.segment_fields
         for name, value in key.segments:
             if (not wanted or name in wanted) and self._limits.segments:
@@ -136,13 +138,25 @@ class Scoping:
 
     def _segment(self, whole: Scope, segment: str) -> int:
         scope = Scope(whole.family, whole.model, whole.model_version, segment)
-        if scope not in self._id:
+        if not self._fits(whole, scope):
+            return self._number(Scope(whole.family, whole.model, whole.model_version, OTHER))
+        return self._number(scope)
+
+    def _reads(self, whole: Scope, key: EventKey) -> list[int]:
+        """The reads of a feature set by the model that asked. Over the caps they count in the feature set alone."""
+        asked = [value for name, value in key.segments if name == "model" and value and self._limits.segments]
+        reads = [Scope(Family.READ, model, whole.model) for model in asked]
+        return [self._number(scope) for scope in reads if self._fits(whole, scope)]
+
+    def _fits(self, whole: Scope, part: Scope) -> bool:
+        """Whether a part of a whole is known, or has room."""
+        if part not in self._id:
             # All scopes share the cap of the scopes too: a segment is one.
             if self._segments.get(whole, 0) >= self._limits.segments or len(self._id) >= 2 * self._limits.scopes:
                 self.capped_segments += 1
-                return self._number(Scope(whole.family, whole.model, whole.model_version, OTHER))
+                return False
             self._segments[whole] = self._segments.get(whole, 0) + 1
-        return self._number(scope)
+        return True
 
     def _number(self, scope: Scope) -> int:
         number = self._id.get(scope)

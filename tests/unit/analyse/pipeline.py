@@ -25,6 +25,7 @@ class NoDetectors:
     """A bench without detectors, which keeps what it was shown."""
 
     sizes_ms = frozenset({10_000, 60_000})
+    paired_ms = 300_000
 
     def __init__(self) -> None:
         self.batches: list[WindowBatch] = []

@@ -99,7 +99,7 @@ messages = st.one_of(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("family", list(Family))
+@pytest.mark.parametrize("family", list(DECODERS))
 @given(batch=st.lists(messages, max_size=12))
 @LAWS
 def test_nothing_is_lost_and_nothing_raises(family: Family, batch: list[bytes | None]) -> None:
