@@ -26,14 +26,16 @@ LABELS = Scope(Family.LABEL, "model-0")
 HOSTS = tuple(Scope(Family.PREDICTION, "model-0", "1", f"host={name}") for name in "abcd")
 GPUS = tuple(Scope(Family.GPU, "host-1", f"GPU-{i}") for i in (2, 3, 4))
 STORE = Scope(Family.FEATURE, "card-history")
+READS = Scope(Family.READ, "model-0", "card-history")
 CANARY = Scope(Family.PREDICTION, "model-0", "2-canary")
-EVERYONE = (*SCOPES, CANARY, *HOSTS, *GPUS, LABELS, STORE)
+EVERYONE = (*SCOPES, CANARY, *HOSTS, *GPUS, LABELS, STORE, READS)
 CROWDS: Mapping[str, tuple[Scope, ...]] = {
     "latency_hosts": HOSTS,
     "gpu_slow": GPUS,
     "label_delay": (LABELS,),
     "label_rate": (LABELS,),
     "freshness": (STORE,),
+    "skew": (READS,),
     "versions": (CANARY,),
 }
 """Peers, for the detectors that need them."""
@@ -282,6 +284,7 @@ ANOMALIES: Mapping[str, tuple[Scope, Callable[[Seen, float], Seen]]] = {
     "volume": (MODELS[0], _fewer),
     "collapse": (MODELS[0], _collapsed),
     "score_mean": (MODELS[0], _riskier),
+    "skew": (READS, _new_country),
     "versions": (CANARY, lambda s, k: replace(s, errors=s.errors + int((s.rows - s.errors) * k))),
     "errors": (MODELS[0], lambda s, k: replace(s, errors=s.errors + int((s.rows - s.errors) * k))),
     "bad_input": (MODELS[0], lambda s, k: _counter(s, "reason", {"invalid_json": int(s.rows * k)})),

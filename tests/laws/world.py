@@ -11,11 +11,13 @@ from detectors import moments
 from detectors.histograms import binned, log
 from detectors.protocol import (
     LATENCIES,
+    NUMBER,
     CategoryColumns,
     IdColumns,
     LatencyColumns,
     LogCells,
     NumericColumns,
+    ReadColumns,
     Role,
     SampleColumns,
     ScopeColumns,
@@ -70,6 +72,7 @@ class World:
             samples=self._samples(scopes, seen),
             latencies=self._latencies(scopes, seen, numeric),
             ids=self._ids(scopes, seen),
+            reads=self._reads(scopes, seen),
         )
 
     def _scopes(self, scopes: Sequence[Scope], seen: Mapping[Scope, Seen], size_ms: int) -> ScopeColumns:
@@ -95,6 +98,30 @@ class World:
         series = np.array([self.id(scope, "event_id") for scope in who], np.int64)
         events = np.array([seen[scope].rows for scope in who], np.int64)
         return IdColumns(place, series, events, sampled, repeated, sampled + repeated)
+
+    def _reads(self, scopes: Sequence[Scope], seen: Mapping[Scope, Seen]) -> ReadColumns:
+        """What the scopes of reads were served, beside what the version "1" of their model was given."""
+        place, names, sides = [], [], []
+        for at, scope in enumerate(scopes):
+            given = seen.get(Scope(Family.PREDICTION, scope.model, "1"))
+            if scope.family is Family.READ and given is not None:
+                both = sorted({*seen[scope].numeric, *seen[scope].categories} & {*given.numeric, *given.categories})
+                for name in (name for name in both if name.startswith("features.")):
+                    place.append(at)
+                    names.append(name)
+                    sides.append((_told(seen[scope], name), _told(given, name)))
+        if not sides:
+            return ReadColumns()
+        values = [(NUMBER, *sorted({*one[1], *other[1]} - {NUMBER})) for one, other in sides]
+        counts = np.zeros((2, len(sides), max(map(len, values))), np.int64)
+        for row, parts in enumerate(sides):
+            for side, (_, counted) in enumerate(parts):
+                counts[side, row, : len(values[row])] = [counted.get(value, 0) for value in values[row]]
+        told = np.array([[numbers for numbers, _ in parts] for parts in sides])
+        return ReadColumns(
+            np.array(place, np.int64), np.array([self.id(scopes[at], n) for at, n in zip(place, names, strict=True)]),
+            names, [(scopes[at].model_version,) for at in place], told[:, 0], told[:, 1], values, counts[0], counts[1],
+        )  # fmt: skip
 
     def _slo_id(self, scope: Scope, name: str) -> int:
         return self.id(scope, f"slo.{name}") if scope.family is Family.PREDICTION else -1
@@ -203,6 +230,12 @@ class World:
             values=[values for _, (_, values) in found],
             event_ids=[[f"e{i}" for i in range(len(values))] for _, (_, values) in found],
         )
+
+
+def _told(seen: Seen, name: str) -> tuple[list[float], dict[str, int]]:
+    """Rows and moments of a feature, and the counts of its values with all numbers as one of them."""
+    stats = moments.of(seen.numeric.get(name, np.empty(0)))
+    return [float(seen.rows), *stats.tolist()], {**seen.categories.get(name, {}), NUMBER: int(stats[0])}
 
 
 _NUMERIC = {
