@@ -26,6 +26,7 @@ MAX_JOINT: Final = 64
 """Quantities of which a baseline keeps how they stand to each other."""
 COUNTERS: Final = frozenset({"status", "decision", "xid", "clocks_event_reason", "reason"})
 """Columns that count what happened, told from categorical features."""
+_MOST: Final = 2**32 - 1
 QUANTILES: Final = np.array([0.5, 0.95, 0.99])
 
 
@@ -48,6 +49,7 @@ def build(  # noqa: PLR0913 - the parts of a baseline, each named at the call
     stats: Mapping[str, Floats] | None = None,
     categories: Mapping[str, Mapping[str, int]] | None = None,
     counters: Mapping[str, Mapping[str, int]] | None = None,
+    learned_days: int = -1,
 ) -> Baseline:
     """A baseline from what the panes of a scope hold, or a file.
 
@@ -71,6 +73,8 @@ def build(  # noqa: PLR0913 - the parts of a baseline, each named at the call
         Quantity → float64[5] moments of all events, where they are known better than from the sample.
     categories, counters
         Quantity → category → count.
+    learned_days
+        See :class:`~schemas.baselines.Baseline`.
 
     Returns
     -------
@@ -105,11 +109,12 @@ def build(  # noqa: PLR0913 - the parts of a baseline, each named at the call
         panes=panes,
         pane_ms=pane_ms,
         numeric=tuple(numeric[name] for name in sorted(numeric)),
-        categories=_categories(categories or {}),
-        counters=_categories(counters or {}),
+        categories=category_parts(categories or {}),
+        counters=category_parts(counters or {}),
         sample_names=tuple(sample_names),
         sample=np.ascontiguousarray(kept, "<f4").tobytes(),
         joint=joint_of(tuple(sample_names), kept, numeric),
+        learned_days=learned_days,
     )
     return identified(baseline)
 
@@ -196,12 +201,15 @@ def _numeric(
     dtypes = {"edges": "<f8", "counts": "<u4", "log_bins": "<i2", "log_counts": "<u4"}
     count, mean, m2, low, high = (float(x) for x in stats)
     p50, p95, p99 = (float(x) for x in quantiles)
-    packed = {key: np.ascontiguousarray(array, dtypes[key]).tobytes() for key, array in parts.items()}
+    # Counts beyond four bytes are as good as endless.
+    kept = {key: np.minimum(array, _MOST) if key.endswith("counts") else array for key, array in parts.items()}
+    packed = {key: np.ascontiguousarray(array, dtypes[key]).tobytes() for key, array in kept.items()}
     bare = NumericBaseline(name, int(count), mean, m2, low, high, p50, p95, p99)
     return msgspec.structs.replace(bare, **packed)
 
 
-def _categories(given: Mapping[str, Mapping[str, int]]) -> tuple[CategoryBaseline, ...]:
+def category_parts(given: Mapping[str, Mapping[str, int]]) -> tuple[CategoryBaseline, ...]:
+    """Quantity → category → count as parts of a baseline, by name."""
     result = []
     for name in sorted(given):
         ordered = sorted(given[name].items(), key=lambda item: (item[0] == OTHER, -item[1], item[0]))

@@ -116,7 +116,8 @@ class CategoryColumns:
 
     ``values[i]`` are the K_i categories of row i: the baseline's, then what is new, ``__other__`` last where there is
     one; ``cur`` and ``ref`` int64[C, K] count them, padded with zeros to the widest row. ``counter`` bool[C] tells
-    counters (``status``, ``xid``, ``clocks_event_reason``) from features.
+    counters (``status``, ``xid``, ``clocks_event_reason``) from features. ``ref_wander`` float64[C] is the distance
+    that their shares may well be off by (:mod:`detectors.drift.wander`); empty: none strays.
     """
 
     series: Ints
@@ -129,6 +130,7 @@ class CategoryColumns:
     cur: Ints
     ref: Ints
     ref_rows: Ints
+    ref_wander: Floats = field(default_factory=lambda: np.empty(0))
 
     @classmethod
     def none(cls) -> Self:

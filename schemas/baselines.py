@@ -40,11 +40,15 @@ class NumericBaseline(msgspec.Struct, frozen=True, array_like=True):
 
 
 class CategoryBaseline(msgspec.Struct, frozen=True, array_like=True):
-    """One categorical quantity (or counter) of a baseline: its categories by falling count, ``__other__`` last."""
+    """One categorical quantity (or counter) of a baseline: its categories by falling count, ``__other__`` last.
+
+    ``wander`` is the Jensen-Shannon distance that its shares may well be off by; 0 where they do not stray.
+    """
 
     name: str
     values: tuple[str, ...]
     counts: tuple[int, ...]
+    wander: float = 0.0
 
 
 class JointBaseline(msgspec.Struct, frozen=True, array_like=True):
@@ -64,6 +68,9 @@ class Baseline(msgspec.Struct, frozen=True, array_like=True):
     ``rows`` events of ``panes`` panes of ``pane_ms`` each stand behind it; ``sample_names`` and ``sample``
     (float32[r, k], C order, r ≤ 5,000) are rows of it. ``joint`` is None in baselines of before it was kept, and
     where there are no two quantities to compare.
+
+    ``layout`` is the baseline whose edges these are, by its id; empty: they are its own. ``learned_days`` are the whole
+    days of a scope's traffic that it was learned from, 0 for its first minutes, and -1 for what somebody built.
     """
 
     id: str
@@ -79,6 +86,13 @@ class Baseline(msgspec.Struct, frozen=True, array_like=True):
     sample_names: tuple[str, ...] = ()
     sample: bytes = b""
     joint: JointBaseline | None = None
+    layout: str = ""
+    learned_days: int = -1
+
+    @property
+    def laid_out(self) -> str:
+        """What bins between its edges are named after: baselines of one name here have the same edges."""
+        return self.layout or self.id
 
 
 _codec: Versioned[Baseline] = Versioned(Baseline, VERSION, "baseline")

@@ -24,9 +24,13 @@ Ints = NDArray[np.int64]
 
 @dataclass(slots=True)
 class Binning:
-    """The edges one baseline prescribes: quantity → row of the index's edge matrix."""
+    """The edges one baseline prescribes: quantity → row of the index's edge matrix.
+
+    ``layout`` names the edges: the baseline that brought them.
+    """
 
     baseline_id: str
+    layout: str
     effective_from_ms: int
     rows: dict[str, int]
     _cache: dict[tuple[str, ...], Ints] = field(default_factory=dict)
@@ -59,15 +63,19 @@ class BinningIndex:
         known = self._of.setdefault(baseline.scope, [])
         if baseline.scope.segment or any(b.baseline_id == baseline.id for b in known):
             return
+        same = next((b for b in known if b.layout == baseline.laid_out), None)
+        rows = same.rows if same is not None else self._take_in(baseline)
+        known.append(Binning(baseline.id, baseline.laid_out, baseline.effective_from_ms, rows))
+        known.sort(key=lambda b: (b.effective_from_ms, b.baseline_id))
+
+    def _take_in(self, baseline: Baseline) -> dict[str, int]:
         edged = [q for q in baseline.numeric if q.edges]
         start = self._used
         self._reserve(len(edged))
         for row, quantity in enumerate(edged, start):
             self._edges[row] = np.frombuffer(quantity.edges, "<f8")
         self._used += len(edged)
-        rows = {q.name: row for row, q in enumerate(edged, start)}
-        known.append(Binning(baseline.id, baseline.effective_from_ms, rows))
-        known.sort(key=lambda b: (b.effective_from_ms, b.baseline_id))
+        return {q.name: row for row, q in enumerate(edged, start)}
 
     def offer_all(self, baselines: Iterable[Baseline]) -> None:
         """Take in several baselines."""

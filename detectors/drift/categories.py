@@ -106,6 +106,13 @@ def chi_square(c: Floats, r: Floats) -> tuple[Floats, Floats]:
     return terms.sum(axis=1), np.asarray((both > 0).sum(axis=1) - 1, np.float64)
 
 
+def _floors(floor: float, categories: CategoryColumns, places: Ints) -> Floats:
+    """The ``floor`` for the series at ``places`` int64[k], or how far their references stray."""
+    if not len(categories.ref_wander):
+        return np.full(len(places), floor)
+    return np.asarray(np.maximum(floor, categories.ref_wander[places]), np.float64)
+
+
 class CategoryDrift(Stateless[CategoryDriftParams]):
     """Jensen-Shannon distance of every categorical feature with a baseline, and of decisions, once a minute.
 
@@ -144,7 +151,7 @@ class CategoryDrift(Stateless[CategoryDriftParams]):
         new = np.where(ref == 0, cur, 0).sum(axis=1) / N
         measured = scoring.Measured(
             score=jensen_shannon(c, r),
-            floor=self.params.floor,
+            floor=_floors(self.params.floor, categories, places),
             noise=np.sqrt(special.chi2_quantile(dof, self._z) * scale),
             p_value=special.chi2_sf(statistic, dof),
             reference=np.sqrt(np.maximum(dof, 0) * scale),

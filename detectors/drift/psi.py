@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from detectors import scoring, special
 from detectors.drift.compared import BLOCK, BinnedDistance, Compared, blocks, cells, floors, total
 from detectors.parameters import check_bounds
-from detectors.protocol import Floats, Ints, Scores, WindowBatch
+from detectors.protocol import Floats, Ints, NumericColumns, Scores, WindowBatch
 
 
 class PsiParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -198,9 +198,14 @@ class PopulationStability(BinnedDistance[PsiParams]):
         dof = (groups - 1).astype(np.float64)
         measured = scoring.Measured(
             score=value,
-            floor=floors(self.params.floor, self.kind, numeric, found.places),
+            floor=self._floors(numeric, found, dof * scale),
             noise=special.chi2_quantile(dof, self._z) * scale,
             p_value=special.chi2_sf(value / scale, dof),
             reference=dof * scale,
         )
         return scoring.distances(self.kind, "PSI", numeric, found.places, groups > 1, measured)
+
+    def _floors(self, numeric: NumericColumns, found: Compared, usual: Floats) -> Floats:
+        """The floor float64[n], or how far a reference strays: what sampling makes of that comes on top of it."""
+        floor = floors(self.params.floor, self.kind, numeric, found.places)
+        return np.where(floor > self.params.floor, floor + usual, floor)

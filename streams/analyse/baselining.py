@@ -5,9 +5,12 @@ from typing import Any, Protocol
 
 import msgspec
 
+from detectors.days import Before, rebuilt
 from schemas.baselines import Baseline
+from schemas.findings import Finding
 from schemas.rows import RowBatch
 from schemas.scopes import Scope
+from streams.analyse.days import Days
 from streams.analyse.learner import Learner, LearnRules
 from streams.analyse.reference import References
 from streams.analyse.registry import Registry
@@ -41,6 +44,7 @@ class Baselining:
         self._registry, self._rules, self._pane_ms, self._categories = registry, rules, pane_ms, categories
         self._fitted = fitted
         self._learner = Learner(rules, pane_ms, categories)
+        self._days = Days(rules.days, rules.rows, rules.max_rows, categories)
         self._pending: dict[int, list[Baseline]] = {}
         self._offered: dict[Scope, list[Baseline]] = {}
 
@@ -57,17 +61,61 @@ class Baselining:
 
     def learn(self, window: Window, version: int) -> Iterator[RowBatch | Baseline]:
         """Learn from a closed pane; a scope that has shown enough gets its baseline, a lead of event time from here."""
-        size = self._pane_ms
         for scope in self._learner.observe(window, self._registry, self.references, set(self._pending)):
             # Ingest has it in time for that pane, unless it works through a backlog: then such panes are out already,
             # counted in LogHistograms, and are spread over the bins as well as that goes.
-            effective = (window.end_ms + self._rules.lead_ms) // size * size + size
-            baseline = self._learner.build(scope, effective, self._registry, self.references)
+            baseline = self._learner.build(scope, self._effective_ms(window), self._registry, self.references)
             if baseline is not None:
-                kept = baseline if self._fitted.wants_sample(baseline.scope) else _bare(baseline)
-                self._pending.setdefault(scope, []).append(kept)
-                yield baseline
-                yield from baseline_rows(baseline, version)
+                yield from self._publish(scope, baseline, version)
+
+    def heed(self, finding: Finding) -> None:
+        """Take note of what is found in an hour that may teach."""
+        self._days.heed(finding, self._registry)
+
+    def sample(self, window: Window) -> None:
+        """Take in the rows of a closed window of the shortest length that has any."""
+        self._days.sample(window)
+
+    def follow(self, window: Window, version: int) -> Iterator[RowBatch | Baseline]:
+        """Learn from a closed hour; a scope that has shown whole days gets their baseline, as a learned one does."""
+        for scope in self._days.observe(window, self._registry, self.references, set(self._pending)):
+            who = self._registry.scopes[scope]
+            counted, words = self._days.take(scope, window.end_ms, self._pane_ms, self._registry)
+            if who is not None:
+                baseline, recut = rebuilt(
+                    who, self._before(scope, who), counted, built_from=words,
+                    effective_from_ms=self._effective_ms(window), may_recut=self._days.may_recut(scope),
+                )  # fmt: skip
+                self._days.advance(scope, recut=recut)
+                yield from self._publish(scope, baseline, version)
+
+    def _effective_ms(self, window: Window) -> int:
+        size = self._pane_ms
+        return (window.end_ms + self._rules.lead_ms) // size * size + size
+
+    def _publish(self, scope: int, baseline: Baseline, version: int) -> Iterator[RowBatch | Baseline]:
+        kept = baseline if self._fitted.wants_sample(baseline.scope) else _bare(baseline)
+        self._pending.setdefault(scope, []).append(kept)
+        yield baseline
+        yield from baseline_rows(baseline, version)
+
+    def _before(self, scope: int, who: Scope) -> Before:
+        """What a scope is compared with; how far a segment's whole strays is told by the newest there is of it."""
+        references, registry = self.references, self._registry
+        whole = registry.find(who.whole) if who.segment else scope
+        at = scope if whole is None else whole
+        wander, shares = references.wander(at, registry), references.shares_wander(at)
+        for coming in self._pending.get(at, ()):
+            wander = {part.name: part.wander for part in coming.numeric if part.wander}
+            shares = {part.name: part.wander for part in (*coming.categories, *coming.counters) if part.wander}
+        return Before(
+            layout=references.layout_of(scope, registry),
+            learned_days=references.baseline[scope].learned_days,
+            edges=references.edges(at, registry),
+            cells=references.cells(at, registry),
+            wander=wander,
+            shares=shares,
+        )
 
     def take_effect(self, start_ms: int) -> None:
         """Put in force what names the pane that starts at ``start_ms``, or one before it."""
@@ -86,12 +134,14 @@ class Baselining:
         """A scope is gone; must come before the registry drops it."""
         self.references.drop(scope, self._registry)
         self._learner.forget(scope)
+        self._days.forget(scope)
         self._pending.pop(scope, None)
 
     def to_parts(self) -> dict[str, Any]:
         """Plain data, for msgpack: baselines by their ids, for the topic keeps them."""
         return {
             "learner": self._learner.to_parts(),
+            "days": self._days.to_parts(),
             "in_force": {scope: b.id for scope, b in self.references.baseline.items()},
             "pending": {scope: [b.id for b in waiting] for scope, waiting in self._pending.items()},
         }
@@ -99,12 +149,14 @@ class Baselining:
     def load_parts(self, parts: Mapping[str, Any], known: Mapping[str, Baseline]) -> list[str]:
         """Take over what :meth:`to_parts` gave; the ids of baselines that ``known`` lacks: their scopes learn anew."""
         self._learner = Learner.from_parts(parts["learner"], self._rules, self._pane_ms, self._categories)
+        self._days.load_parts(parts.get("days", {}))
         missing = []
         for scope, wanted in parts["in_force"].items():
             if wanted in known:
                 self.references.put(scope, known[wanted], self._registry)
             else:
                 missing.append(wanted)
+                self._days.forget(scope)
         for scope, waiting in parts["pending"].items():
             missing += [wanted for wanted in waiting if wanted not in known]
             self._pending[scope] = [known[wanted] for wanted in waiting if wanted in known]
@@ -122,8 +174,11 @@ class Baselining:
         whole = self._registry.find(who.whole) if who.segment else None
         if whole is not None and whole in self.references.baseline and not self._fits(baseline, whole):
             return
-        if not who.segment:
+        before = self.references.baseline.get(scope)
+        recut = not who.segment and (before is None or before.laid_out != baseline.laid_out)
+        if recut:
             self._relearn_segments(who, baseline)
+        self._days.adopt(scope, who, baseline, recut=recut)
         self._learner.forget(scope)
         self._fitted.rebase(scope, baseline)
         self.references.put(scope, baseline, self._registry)
@@ -140,6 +195,7 @@ class Baselining:
             if not scope.segment or scope.whole != whole:
                 continue
             self._learner.forget(number)
+            self._days.forget(number)
             if not _within(self.references.edges(number, self._registry), wanted):
                 self.references.drop(number, self._registry)
 

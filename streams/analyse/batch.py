@@ -257,6 +257,7 @@ class BatchBuilder:
             cur=_padded(current),
             ref=_padded(reference),
             ref_rows=np.array([b.rows if b else 0 for b in baselines], np.int64),
+            ref_wander=np.array([known[s].wander if s in known else 0.0 for s, _, _ in found], np.float64),
         )
 
     def _samples(self, window: Window, places: Ints) -> SampleColumns:

@@ -63,7 +63,11 @@ def analyse_rules(settings: Settings) -> AnalyseRules:
         categories=settings.caps.categories_per_feature,
         sample_rows=settings.caps.sample_rows,
         learn=LearnRules(
-            rows=learn.min_rows, panes=learn.min_panes, max_rows=learn.max_rows, lead_ms=learn.lead_s * 1000
+            rows=learn.min_rows,
+            panes=learn.min_panes,
+            max_rows=learn.max_rows,
+            lead_ms=learn.lead_s * 1000,
+            days=tuple(sorted(set(learn.learn_days))),
         ),
         objectives=msgspec.convert(detector_params(settings)["slo"], SloParams),
     )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from detectors import baseline as building
 from schemas.baselines import CELLS, Baseline
 from schemas.scopes import INVALID, OTHER, Family
+from streams.analyse.exact import by_scope, is_exact, whole_in_force
 from streams.analyse.reference import References
 from streams.analyse.registry import Registry
 from streams.analyse.window import Rollup, Window
@@ -28,6 +29,7 @@ class LearnRules:
 
     ``rows`` and ``panes`` at least; ``max_rows`` of the reference sample; ``lead_ms`` of event time until it takes
     effect; ``budget_bytes`` for the samples of all scopes that learn at the same time: the others wait their turn.
+    ``days`` are the whole days after which it is learned anew (:mod:`streams.analyse.days`).
     """
 
     rows: int = 2_000
@@ -35,6 +37,7 @@ class LearnRules:
     max_rows: int = 5_000
     lead_ms: int = 60_000
     budget_bytes: int = 64 << 20
+    days: tuple[int, ...] = (1, 7)
 
 
 class Learner:
@@ -70,11 +73,11 @@ class Learner:
         chosen = [s for s in window.rows if self._learns(s, registry, references, pending)]
         if not chosen:
             return []
-        folded = _by_scope(window.fold(), registry, chosen)
+        folded = by_scope(window.fold(), registry, chosen)
         for scope in chosen:
-            whole = _whole_in_force(scope, registry, references)
+            whole = whole_in_force(scope, registry, references)
             layout = window.layouts.get(scope, "")
-            if whole is not None and not _is_exact(folded[scope], whole, layout, registry, references):
+            if whole is not None and not is_exact(folded[scope], whole, layout, registry, references):
                 continue
             gathered = self._gathered.get(scope)
             if gathered is None:
@@ -96,7 +99,7 @@ class Learner:
         if who is None:
             return None
         sample = gathered.sample(scope, self._rules.max_rows)
-        whole = _whole_in_force(scope, registry, references)
+        whole = whole_in_force(scope, registry, references)
         logs, binned = _histograms(gathered.fold(), registry)
         baseline = building.build(
             who,
@@ -111,6 +114,7 @@ class Learner:
             log_histograms=logs,
             categories={registry.names[s]: counts for s, counts in gathered.texts.items()},
             counters={registry.names[s]: counts for s, counts in gathered.counters.items()},
+            learned_days=0,
         )
         if whole is not None:
             baseline = _with_cells(baseline, whole, references, gathered.fold(), binned, registry)
@@ -150,43 +154,6 @@ class Learner:
     def _measure(self) -> None:
         held = (sample for w in self._gathered.values() for samples in w.samples.values() for sample in samples)
         self._held_bytes = sum(sample.values.nbytes for sample in held)
-
-
-def _whole_in_force(scope: int, registry: Registry, references: References) -> int | None:
-    """The whole in whose baseline's bins a segment is counted; None for a whole, which has no bins before its own."""
-    who = registry.scopes[scope]
-    whole = registry.find(who.whole) if who is not None and who.segment else None
-    return whole if whole in references.baseline else None
-
-
-def _is_exact(folded: Folded, whole: int, layout: str, registry: Registry, references: References) -> bool:
-    """Whether whatever the whole's baseline has edges for was counted between them, by every source partition."""
-    if layout not in ("", references.baseline[whole].id):
-        return False
-    edged = {registry.names[series] for series in references.edged(whole).tolist()}
-    loose = np.unique(cell.series_of(folded.keys[~cell.is_binned(folded.keys)]))
-    return not any(registry.names[series] in edged for series in loose.tolist())
-
-
-def _by_scope(folded: Folded, registry: Registry, scopes: list[int]) -> dict[int, Folded]:
-    """Cut folded sums up by scope, for the scopes that are wanted."""
-    scope_of = registry.scope_of
-    wanted = np.sort(np.array(scopes, np.int64))
-    part = folded.only(np.isin(scope_of, wanted))
-    rows, row_ends = _runs(scope_of[part.ids], wanted)
-    cells, cell_ends = _runs(scope_of[cell.series_of(part.keys)], wanted)
-    return {
-        scope: Folded(part.ids[own], part.stats[own], part.keys[of], part.counts[of])
-        for scope, own, of in zip(
-            wanted.tolist(), np.split(rows, row_ends[:-1]), np.split(cells, cell_ends[:-1]), strict=True
-        )
-    }
-
-
-def _runs(owner: Ints, wanted: Ints) -> tuple[Ints, Ints]:
-    """Places in the order of their owners, and where each owner's run ends: int64[n] and int64[len(wanted)]."""
-    order = np.argsort(owner, kind="stable")
-    return order, np.searchsorted(owner[order], wanted, side="right")
 
 
 def _histograms(folded: Folded, registry: Registry) -> tuple[dict[str, Any], set[str]]:

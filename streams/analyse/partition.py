@@ -24,13 +24,15 @@ from schemas.scopes import Family, Scope
 from streams.analyse.ages import Ages
 from streams.analyse.baselining import Baselining
 from streams.analyse.batch import BatchBuilder
-from streams.analyse.closing import NEVER, Closing
+from streams.analyse.closing import NEVER
+from streams.analyse.course import HOUR_MS
+from streams.analyse.families import Families, FamilyState
 from streams.analyse.learner import LearnRules
 from streams.analyse.pairing import SIDES, Pairing
 from streams.analyse.registry import Registry
 from streams.analyse.rows import RowWriter, late_part
 from streams.analyse.served import Served
-from streams.analyse.window import PaneWindow, Rollup, Window
+from streams.analyse.window import PaneWindow, Window
 
 SIZES_MS: Final = (60_000, 300_000, 3_600_000)
 """The roll-ups; those that are no longer than a pane are left out."""
@@ -94,24 +96,6 @@ class Bench(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _FamilyState:
-    closing: Closing
-    rollups: dict[int, Rollup] = field(default_factory=dict)
-    empty_ms: int = 0
-
-    def rollup(self, part: Window, size: int, categories: int) -> Rollup:
-        """The open window of a size; a new one where there is none, around ``part``."""
-        if size not in self.rollups:
-            self.rollups[size] = Rollup(part.family, part.start_ms // size * size, size, categories)
-        return self.rollups[size]
-
-    def to_parts(self) -> dict[str, Any]:
-        """Plain data, for msgpack."""
-        rollups = {size: window.to_parts() for size, window in self.rollups.items()}
-        return {"closing": self.closing.to_parts(), "rollups": rollups, "empty_ms": self.empty_ms}
-
-
 class AnalysePartition:
     """The state of one partition of ``panes``.
 
@@ -140,7 +124,7 @@ class AnalysePartition:
         self._rules, self._bench = rules, bench
         self._sizes = tuple(size for size in SIZES_MS if size > rules.pane_ms)
         self.registry = Registry(rules.scopes)
-        self._families: dict[Family, _FamilyState] = {}
+        self._families = Families(rules.pane_ms, rules.categories, rules.sample_rows)
         self._ages = Ages()
         self._served = Served()
         self._pairing = Pairing()
@@ -167,10 +151,10 @@ class AnalysePartition:
         if isinstance(message, Watermark):
             if not replayed:
                 family = Family(message.family)
-                self._family(family).closing.mark(message)
+                self._families.of(family).closing.mark(message)
                 yield from self._close(family)
             return
-        closing = self._family(message.scope.family.timeline).closing
+        closing = self._families.of(message.scope.family.timeline).closing
         if message.start_ms + message.size_ms > closing.through_ms:
             closing.hold(message, offset)
         elif not replayed and closing.take_late(message):
@@ -178,26 +162,20 @@ class AnalysePartition:
 
     def committable(self) -> int:
         """The lowest offset that a later life has to read, once the state is saved."""
-        return min((o for f in self._families.values() for o in f.closing.first_offset.values()), default=self.offset)
+        return min((o for f in self._families.all() for o in f.closing.first_offset.values()), default=self.offset)
 
     def through_ms(self) -> int:
         """Event time through which the first family is closed, for metrics; ``NEVER`` at the start."""
-        return max((f.closing.through_ms for f in self._families.values()), default=NEVER)
+        return max((f.closing.through_ms for f in self._families.all()), default=NEVER)
 
     @property
     def open_windows(self) -> int:
         """How many windows, of all lengths and families, are not closed yet."""
-        return sum(len(state.rollups) + len(state.closing.waiting) for state in self._families.values())
+        return sum(len(state.rollups) + len(state.closing.waiting) for state in self._families.all())
 
     def offer(self, baseline: Baseline) -> bool:
         """Take in a baseline from elsewhere; whether it is news. It takes effect at the pane it names, or the next."""
         return self._baselining.offer(baseline)
-
-    def _family(self, family: Family) -> _FamilyState:
-        state = self._families.get(family)
-        if state is None:
-            state = self._families[family] = _FamilyState(Closing(self._rules.pane_ms))
-        return state
 
     def _correct(self, pane: Pane) -> Iterator[Output]:
         """Count a pane that came after its window closed.
@@ -206,13 +184,13 @@ class AnalysePartition:
         """
         self.late_panes += 1
         family = pane.scope.family.timeline
-        state = self._family(family)
+        state = self._families.of(family)
         for level, size in enumerate((self._rules.pane_ms, *self._sizes), -1):
             start = pane.start_ms // size * size
             window = PaneWindow(family, start, size, self._rules.categories)
             window.add(pane, self.registry)
             if window.end_ms > state.closing.through_ms:
-                self._into_rollup(state, window, level)
+                state.into_rollup(window, self._sizes[level], sampled=level == 0)
                 return
             part = late_part(pane.source_partition, pane.start_ms, start, self._rules.pane_ms)
             yield from self._rows.window(window, self.offset, part)
@@ -220,7 +198,7 @@ class AnalysePartition:
     # -- closing -----------------------------------------------------------------------------------------------------
 
     def _close(self, family: Family) -> Iterator[Output]:
-        state = self._family(family)
+        state = self._families.of(family)
         closing, size = state.closing, self._rules.pane_ms
         frontier = closing.frontier_ms()
         if frontier == NEVER:
@@ -243,10 +221,9 @@ class AnalysePartition:
             yield Progress(self.number, closing.through_ms, family.value)
             if family in SIDES and self.registry.has(Family.READ):
                 # Reads are looked at once the predictions beside them are closed too.
-                both = min(self._family(side).closing.through_ms for side in SIDES)
-                yield Progress(self.number, both, Family.READ.value)
+                yield Progress(self.number, self._families.through_ms(SIDES), Family.READ.value)
 
-    def _jump(self, state: _FamilyState, target: int) -> Iterator[Output]:
+    def _jump(self, state: FamilyState, target: int) -> Iterator[Output]:
         """Nothing for an hour and nothing up to ``target``: go there at once."""
         for level, size in enumerate(self._sizes):
             if size in state.rollups:
@@ -254,7 +231,7 @@ class AnalysePartition:
         state.empty_ms = 0
         state.closing.through_ms = max(target, state.closing.through_ms + self._rules.pane_ms)
 
-    def _close_pane(self, family: Family, state: _FamilyState, start: int) -> Iterator[Output]:
+    def _close_pane(self, family: Family, state: FamilyState, start: int) -> Iterator[Output]:
         window = PaneWindow(family, start, self._rules.pane_ms, self._rules.categories)
         closing = state.closing
         closing.first_offset.pop(start, None)
@@ -268,30 +245,26 @@ class AnalysePartition:
         yield from self._step(window)
         yield from self._roll_up(state, window)
 
-    def _roll_up(self, state: _FamilyState, part: Window, level: int = 0) -> Iterator[Output]:
+    def _roll_up(self, state: FamilyState, part: Window, level: int = 0) -> Iterator[Output]:
         """Add a closed window to the one of the next size, and close that one when it is complete."""
         size = self._sizes[level]
         start = part.start_ms // size * size
         if size in state.rollups and state.rollups[size].start_ms != start:
             yield from self._flush(state, level)
-        whole = self._into_rollup(state, part, level)
+        whole = state.into_rollup(part, size, sampled=level == 0)
         if part.end_ms >= whole.end_ms:
             yield from self._flush(state, level)
 
-    def _into_rollup(self, state: _FamilyState, part: Window, level: int) -> Rollup:
-        whole = state.rollup(part, self._sizes[level], self._rules.categories)
-        whole.merge(part)
-        if level == 0:
-            whole.take_samples(part)
-            whole.limit_samples(self._rules.sample_rows)
-        return whole
-
-    def _flush(self, state: _FamilyState, level: int) -> Iterator[Output]:
+    def _flush(self, state: FamilyState, level: int) -> Iterator[Output]:
         window = state.rollups.pop(self._sizes[level])
         self.closed[window.size_ms] += 1
         yield from self._rows.window(window, self.offset)
         yield from self._step(window)
         yield from self._pair(window)
+        if level == 0:
+            self._baselining.sample(window)
+        if window.size_ms == HOUR_MS:
+            yield from self._baselining.follow(window, self.offset)
         if level == 0:
             self._evict(window)
         if level + 1 < len(self._sizes):
@@ -307,14 +280,16 @@ class AnalysePartition:
         age = self._ages.windows(scopes, window.start_ms, window.size_ms)
         batch = self._served.joined(self._builder.build(window, scopes, age, roles))
         ids = [b.id if (b := self._baselining.references.baseline.get(n)) else "" for n in scopes]
-        yield from self._bench.step(batch, self.offset, ids)
+        for output in self._bench.step(batch, self.offset, ids):
+            if isinstance(output, Finding):
+                self._baselining.heed(output)
+            yield output
 
     def _pair(self, window: Window) -> Iterator[Output]:
         """Lay reads beside predictions, once both have closed a window."""
-        if window.size_ms == self._bench.paired_ms:
-            batch = self._pairing.take(window, self.registry)
-            if batch is not None:
-                yield from self._bench.step(batch, self.offset, [""] * len(batch.scopes.key))
+        batch = self._pairing.take(window, self.registry) if window.size_ms == self._bench.paired_ms else None
+        if batch is not None:
+            yield from self._bench.step(batch, self.offset, [""] * len(batch.scopes.key))
 
     def _evict(self, window: Window) -> None:
         """Forget scopes of a window's family that were silent for too long."""
@@ -332,7 +307,7 @@ class AnalysePartition:
                 "version": STATE_VERSION,
                 "offset": self.offset,
                 "registry": self.registry.to_parts(),
-                "families": {family.value: state.to_parts() for family, state in self._families.items()},
+                "families": self._families.to_parts(),
                 "baselines": self._baselining.to_parts(),
                 "ages": self._ages.to_parts(),
                 "served": self._served.to_parts(),
@@ -365,10 +340,7 @@ class AnalysePartition:
         self.offset = parts["offset"]
         self.registry = Registry.from_parts(parts["registry"], rules.scopes)
         self._wire()
-        for name, state in parts["families"].items():
-            rollups = {s: Rollup.from_parts(w, rules.categories) for s, w in state["rollups"].items()}
-            closing = Closing.from_parts(state["closing"], rules.pane_ms)
-            self._families[Family(name)] = _FamilyState(closing, rollups, state["empty_ms"])
+        self._families.load_parts(parts["families"])
         self._ages.load_parts(parts["ages"])
         self._served.load_parts(parts.get("served", {}))
         self._pairing.load_parts(parts.get("pairing", {}))

@@ -49,13 +49,15 @@ class References:
 
     def edges(self, scope: int, registry: Registry) -> dict[str, bytes]:
         """Quantity → edges, of those of a scope's baseline that have any; empty without a baseline."""
-        series = self._expected.get(scope)
-        if series is None:
-            return {}
-        rows = self._row[series]
-        edged = self.table.has_edges[rows]
-        names = [registry.names[number] for number in series[edged].tolist()]
-        return {name: own.tobytes() for name, own in zip(names, self.table.edges_of(rows[edged]), strict=True)}
+        series = self.edged(scope)
+        names = [registry.names[number] for number in series.tolist()]
+        return {name: own.tobytes() for name, own in zip(names, self.table.edges_of(self._row[series]), strict=True)}
+
+    def cells(self, scope: int, registry: Registry) -> dict[str, Ints]:
+        """Quantity → counts int64[34] between its edges, of those of a scope's baseline that have any."""
+        series = self.edged(scope)
+        names = [registry.names[number] for number in series.tolist()]
+        return dict(zip(names, self.table.cells_of(self._row[series]), strict=True))
 
     def wander(self, scope: int, registry: Registry) -> dict[str, tuple[float, ...]]:
         """Quantity → how far it strays, of those of a scope's baseline that do."""
@@ -63,6 +65,12 @@ class References:
         far = self.table.wander[self._row[series]]
         straying = np.flatnonzero(far.any(axis=1)).tolist()
         return {registry.names[series[i]]: tuple(far[i].tolist()) for i in straying}
+
+    def shares_wander(self, scope: int) -> dict[str, float]:
+        """Quantity → how far its shares stray, of the categorical ones of a scope's baseline that do."""
+        baseline = self.baseline.get(scope)
+        parts = (*baseline.categories, *baseline.counters) if baseline is not None else ()
+        return {part.name: part.wander for part in parts if part.wander}
 
     def edged(self, scope: int) -> Ints:
         """The series int64[k] of a scope whose baseline has edges for them."""
@@ -72,11 +80,11 @@ class References:
         return series[self.table.has_edges[self._row[series]]]
 
     def layout_of(self, scope: int, registry: Registry) -> str:
-        """The baseline by whose edges a scope's values are binned, ``""`` for none: its whole's, also for a segment."""
+        """The name of the edges by which a scope's values are binned, ``""`` for none: of its whole's, if a segment."""
         who = registry.scopes[scope]
         whole = registry.find(who.whole) if who is not None else None
         baseline = self.baseline.get(whole) if whole is not None else None
-        return baseline.id if baseline is not None else ""
+        return baseline.laid_out if baseline is not None else ""
 
     def drop(self, scope: int, registry: Registry) -> None:
         """Forget a scope's baseline; must come before the registry drops the scope."""

@@ -58,7 +58,9 @@ def publish(
     from streams.baseline_files import load
 
     settings = settings_of(ctx)
-    baseline = identified(replace(load(file), effective_from_ms=_effective_ms(effective, settings)))
+    # What somebody publishes stays until somebody publishes another; and where it comes to, its edges have no name yet.
+    given = replace(load(file), layout="", learned_days=-1)
+    baseline = identified(replace(given, effective_from_ms=_effective_ms(effective, settings)))
     _publish(settings, baseline)
     _tell(baseline, None, published=True)
 

@@ -91,7 +91,7 @@ def _default(field: FieldInfo) -> str:
     if value in ("", (), {}):
         return "none"
     if isinstance(value, tuple):
-        return f"`{','.join(value)}`"
+        return f"`{','.join(map(str, value))}`"
     return f"`{value}`" if isinstance(value, str) else f"`{json.dumps(value)}`"
 
 

@@ -24,6 +24,7 @@ def _split_commas(value: object) -> object:
 
 Address = Annotated[str, BeforeValidator(_without_user)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
+Days = Annotated[tuple[Annotated[int, Field(ge=1, le=28)], ...], NoDecode, BeforeValidator(_split_commas)]
 
 
 class Section(BaseModel):
@@ -249,6 +250,11 @@ class BaselineSettings(Section):
         ge=0,
         le=86_400,
         description="Event time from learning a baseline to its first use: all partitions switch at the same pane.",
+    )
+    learn_days: Days = Field(
+        (1, 7),
+        description="Whole days of traffic after which a learned baseline is learned anew, in the same bins; empty: "
+        "that of the first traffic stays.",
     )
     max_rows: int = Field(2000, ge=100, le=5000, description="Rows of the reference sample.")
     sampled_models: Names = Field(

@@ -125,5 +125,5 @@ class BankOnSeries:
             counts.astype("<u4").tobytes(),
             np.array([edges is not None], "u1").tobytes(),
         )
-        baseline_id = self._baseline.id if self._baseline else ""
+        baseline_id = self._baseline.laid_out if self._baseline else ""
         return Pane(_SCOPE, start_ms, size_ms, "series", 0, baseline_id, len(values), 0, numeric, (), (), SamplePart())

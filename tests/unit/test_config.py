@@ -356,7 +356,9 @@ def another(name: str, field: FieldInfo, default: object, folder: Path) -> tuple
         return '{"volume": {"seasonal": false}}', {"volume": {"seasonal": False}}
     elif isinstance(default, tuple):
         one = {"name": "up", "objective_ratio": 0.95}
-        return (json.dumps([one]), (one,)) if item_of(field) else ("one,two", ("one", "two"))
+        if item_of(field):
+            return json.dumps([one]), (one,)
+        return ("2,3", (2, 3)) if default and isinstance(default[0], int) else ("one,two", ("one", "two"))
     elif name.endswith("_file"):
         value = str(folder / "given")
         Path(value).write_text("secret")

@@ -70,7 +70,7 @@ class Pipeline:
         self.read = 0
 
     def _new_ingest(self, partition: int) -> PartitionIngest:
-        source = Source(Family.PREDICTION, "predictions", partition, 10_000, 5_000)
+        source = Source(Family.PREDICTION, "predictions", partition, self.rules.pane_ms, 5_000)
         return PartitionIngest(source, Commit(), self.limits, self.index)
 
     def send(self, partition: int, values: Sequence[bytes]) -> None:
