@@ -21,6 +21,8 @@ from streams.analyse.window import Window
 
 _BROKEN: Final = frozenset({Kind.NULLS, Kind.SCHEMA, Kind.ERRORS, Kind.FRESHNESS, Kind.DUPLICATES, Kind.BAD_INPUT})
 """Kinds of findings under which an hour does not teach, though they may wait for the morning."""
+_FAR_OUT: Final = "range"
+"""The detector of values far beyond all there were: another unit, a wrong join; no rhythm goes there."""
 _DRIFTED: Final = frozenset({Kind.DRIFT, Kind.SCORE_DRIFT, Kind.CATEGORY_DRIFT})
 _MIN_HOURS: Final = 4
 """Hours of a day, on average, that must have had events."""
@@ -54,7 +56,7 @@ class Days:
         scope = registry.find(finding.scope)
         if scope is None or not finding.firing or finding.severity is Severity.INFO:
             return
-        if finding.severity is Severity.PAGE or finding.kind in _BROKEN:
+        if finding.severity is Severity.PAGE or finding.kind in _BROKEN or finding.detector == _FAR_OUT:
             self._broken.add(scope)
         elif finding.kind in _DRIFTED:
             self._drifted.add(scope)

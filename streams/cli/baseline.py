@@ -11,7 +11,10 @@ from streams.cli.context import out, settings_of
 
 if TYPE_CHECKING:
     from schemas.baselines import Baseline
+    from schemas.scopes import Scope
     from streams.config import Settings
+
+_STORED = "clickhouse"
 
 app = typer.Typer(no_args_is_help=True, help="Build, list and publish baselines.", pretty_exceptions_enable=False)
 
@@ -20,15 +23,22 @@ app = typer.Typer(no_args_is_help=True, help="Build, list and publish baselines.
 def build(
     ctx: typer.Context,
     *,
-    source: Annotated[Path, typer.Option("--from", help="Training data: Parquet, CSV or CSV.gz.", show_default=False)],
+    source: Annotated[
+        Path,
+        typer.Option(
+            "--from", show_default=False, help="Training data: Parquet, CSV or CSV.gz; or 'clickhouse': stored windows."
+        ),
+    ],
     model: Annotated[str, typer.Option(help="The model it is for.")],
     model_version: Annotated[str, typer.Option(help="Its version.")] = "",
-    column: Annotated[list[str] | None, typer.Option(help="Only this column; once per column.")] = None,
+    column: Annotated[list[str] | None, typer.Option(help="Only this column of a table; once per column.")] = None,
+    since: Annotated[str, typer.Option(help="With 'clickhouse': ISO time of the first hour.")] = "",
+    until: Annotated[str, typer.Option(help="The hour it ends at; by default the last full one.")] = "",
     effective: Annotated[str, typer.Option(help="ISO time of the first pane; by default a little from now.")] = "",
     file: Annotated[Path | None, typer.Option("--out", help="Write it here.")] = None,
     publish: Annotated[bool, typer.Option("--publish", help="Let it take effect.")] = False,
 ) -> None:
-    """Build a baseline from training data.
+    """Build a baseline from training data, or from a span of what ClickHouse has stored.
 
     Columns named score, latency_ms, status and decision are fields of the event; all others are features.
     """
@@ -37,7 +47,11 @@ def build(
 
     settings = settings_of(ctx)
     scope = Scope(Family.PREDICTION, model, model_version)
-    baseline = from_file(source, scope, _effective_ms(effective, settings), column or ())
+    at = _effective_ms(effective, settings)
+    if str(source) == _STORED:
+        baseline = _from_windows(settings, scope, (since, until), at)
+    else:
+        baseline = from_file(source, scope, at, column or ())
     if file is not None:
         save(baseline, file)
     if publish:
@@ -109,7 +123,7 @@ def _known(settings: "Settings") -> "list[Baseline]":
 
     kafka = settings.kafka
     reader = CompactedReader(client_config(kafka), kafka.topic(TopicName.BASELINES), None, kafka.request_timeout_s)
-    feed = BaselineFeed(reader)
+    feed = BaselineFeed(reader, lambda _: True)
     try:
         return list(asyncio.run(feed.read_all()))
     finally:
@@ -118,17 +132,44 @@ def _known(settings: "Settings") -> "list[Baseline]":
 
 def _effective_ms(given: str, settings: "Settings") -> int:
     from streams.clock import SystemClock
-    from streams.errors import ConfigError
 
     pane_ms = settings.time.pane_s * 1000
     if not given:
         return (SystemClock().now_ms() + settings.baseline.lead_s * 1000) // pane_ms * pane_ms + pane_ms
+    return _moment_ms(given, "--effective") // pane_ms * pane_ms
+
+
+def _moment_ms(given: str, option: str) -> int:
+    from streams.errors import ConfigError
+
     try:
         moment = datetime.fromisoformat(given)
     except ValueError as error:
-        raise ConfigError(f"{given!r} is not a time.", "--effective", "Give it as 2026-03-01T12:00:00Z.") from error
+        raise ConfigError(f"{given!r} is not a time.", option, "Give it as 2026-03-01T12:00:00Z.") from error
     at = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return int(at.timestamp() * 1000) // pane_ms * pane_ms
+    return int(at.timestamp() * 1000)
+
+
+def _from_windows(settings: "Settings", scope: "Scope", between: tuple[str, str], effective_ms: int) -> "Baseline":
+    """The baseline of stored windows; its rows are those of the one in force."""
+    from streams.clock import SystemClock
+    from streams.errors import ConfigError
+    from streams.sinks.clickhouse import connect
+    from streams.stored_baselines import HOUR_MS, Span, from_windows
+
+    since, until = between
+    if not since:
+        raise ConfigError("Since when?", "--since", "Give it as 2026-03-01T00:00Z: whole days are best.")
+    end = _moment_ms(until, "--until") if until else SystemClock().now_ms() // HOUR_MS * HOUR_MS
+    span = Span(_moment_ms(since, "--since"), end)
+    current = max((b for b in _known(settings) if b.scope == scope), key=lambda b: b.effective_from_ms, default=None)
+    client = connect(settings.clickhouse)
+    try:
+        return from_windows(
+            client, scope, span, effective_from_ms=effective_ms, pane_ms=settings.time.pane_s * 1000, current=current
+        )
+    finally:
+        client.close()
 
 
 def _publish(settings: "Settings", baseline: "Baseline") -> None:

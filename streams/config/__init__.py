@@ -3,10 +3,10 @@
 This package alone reads the environment. Everything else is given the section it needs.
 """
 
+from streams.config.baselines import BaselineSettings
 from streams.config.loading import load_settings
 from streams.config.sections import (
     AlertSettings,
-    BaselineSettings,
     CapSettings,
     ClickHouseSettings,
     DecisionSettings,

@@ -15,7 +15,7 @@ def _without_user(value: object) -> object:
     return value
 
 
-def _split_commas(value: object) -> object:
+def split_commas(value: object) -> object:
     """Let the environment give a list as ``a,b``; files give real lists."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
@@ -23,8 +23,7 @@ def _split_commas(value: object) -> object:
 
 
 Address = Annotated[str, BeforeValidator(_without_user)]
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
-Days = Annotated[tuple[Annotated[int, Field(ge=1, le=28)], ...], NoDecode, BeforeValidator(_split_commas)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas)]
 
 
 class Section(BaseModel):
@@ -233,33 +232,6 @@ class SegmentSettings(Section):
     fields: Names = Field(
         (),
         description="Keys of `segment` in events whose values make segments; empty: every key, up to the cap.",
-    )
-
-
-class BaselineSettings(Section):
-    """When a baseline is learned from first traffic, and how much of it is kept."""
-
-    min_rows: int = Field(
-        2000, ge=100, le=1_000_000, description="Rows a scope must have shown before a baseline is learned."
-    )
-    min_panes: int = Field(
-        10, ge=2, le=10_000, description="Panes a scope must have shown before a baseline is learned."
-    )
-    lead_s: int = Field(
-        60,
-        ge=0,
-        le=86_400,
-        description="Event time from learning a baseline to its first use: all partitions switch at the same pane.",
-    )
-    learn_days: Days = Field(
-        (1, 7),
-        description="Whole days of traffic after which a learned baseline is learned anew, in the same bins; empty: "
-        "that of the first traffic stays.",
-    )
-    max_rows: int = Field(2000, ge=100, le=5000, description="Rows of the reference sample.")
-    sampled_models: Names = Field(
-        ("*fraud*",),
-        description="Models whose rows are compared with the reference sample, to find outliers; patterns with `*`.",
     )
 
 

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from streams.config.baselines import BaselineSettings
 from streams.config.sections import (
     AlertSettings,
-    BaselineSettings,
     CapSettings,
     ClickHouseSettings,
     DecisionSettings,

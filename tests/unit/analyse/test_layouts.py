@@ -5,13 +5,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
-from detectors.baseline import from_table
+from detectors.baseline import from_table, identified
 from schemas import rows as row_codec
 from schemas.baselines import Baseline
 from schemas.scopes import Family, Scope
 from streams.analyse.partition import AnalysePartition, AnalyseRules
 from streams.analyse.stage import AnalyseStage, AnalyseTopics
+from streams.binnings import BinningIndex
 from streams.clock import SystemClock
 from streams.metrics import Metrics
 from streams.stage import Position, TopicPartition
@@ -160,3 +162,18 @@ async def test_a_baseline_waits_only_where_its_panes_come() -> None:
     await stage.assigned({TopicPartition("panes", number): Position(0) for number in range(3)})
     waiting = [number for number, part in taken.items() if part._baselining._offered]
     assert waiting == [MODEL.pane_partition(3)]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_baseline_with_the_edges_of_another_goes_on_under_their_name(order: tuple[int, int]) -> None:
+    """Whichever is heard of first: panes are cut and named alike."""
+    first = baseline(1, EPOCH)
+    second = identified(replace(first, layout=first.id, effective_from_ms=REPLACED_MS, rows=9))
+    index = BinningIndex()
+    for place in order:
+        index.offer((first, second)[place])
+    found = [index.find(MODEL, start) for start in (EPOCH - 1, EPOCH, REPLACED_MS - 1, REPLACED_MS)]
+    assert [one.layout if one else None for one in found] == [None, first.id, first.id, first.id]
+    rows = {tuple(one.rows_of(("features.amount",)).tolist()) for one in found if one}
+    assert len(rows) == 1
+    assert second.id != first.id
