@@ -21,8 +21,9 @@ imagined there, as far out as any.
 The requests behind the two need not be the same: a cache answers some, a batch reads more. Let the smaller number of
 events be the share ρ of the larger one. Then a part that was chosen by the worst of rules lies
 $\sqrt{(1 - \rho) / \rho}$ standard deviations from its whole at most (Cauchy and Schwarz), and its variance is at most
-that of the whole over ρ; of texts, it lacks a share 1 - ρ at most. Less than that is no skew, however sure it is.
-Downward, logarithms are allowed what they are upward, which is no bound but a judgement.
+that of the whole over ρ, at least what is left when all that is gone lay as far out as the farthest value; of texts, it
+lacks a share 1 - ρ at most. Less than that is no skew, however sure it is. Where it allows for any factor, as it soon
+does below heavy tails, one of 30 is taken for another unit.
 
 References
 ----------
@@ -49,6 +50,8 @@ ASPECTS: Final = ("mean", "scale", "spread", "nulls", "texts")
 _FEATURE: Final = "features."
 _GRAIN: Final = 1e-4
 """Of its mean: what a constant is rounded by."""
+_UNITS: Final = 30.0
+"""A factor that no choice of requests explains: minutes are 60 seconds, and euros 100 cents."""
 _MIN_EXPECTED: Final = 5.0
 
 
@@ -190,20 +193,31 @@ class FeatureSkew(Stateless[SkewParams]):
             ratios.append(np.hypot(side.std, side.farthest / np.sqrt(n)) / sizes[-1])
         varied = np.maximum(*ratios)
         parts = 1 / np.maximum(served.count, 1) + 1 / np.maximum(given.count, 1)
-        whole = np.where(served.rows >= given.rows, *ratios)
-        floor = np.maximum(np.log(self.params.floor_factor), np.log1p(apart * whole))
+        many = served.rows >= given.rows
+        far = apart * np.where(many, *ratios)
+        # Below its whole a part can lie as deep as above it, in the mean: in logarithms, that is deeper.
+        lower = (sizes[0] > sizes[1]) == many
+        allowed = np.where(lower, -np.log1p(-np.minimum(far, 1 - 1 / _UNITS)), np.log1p(far))
+        floor = np.maximum(np.log(self.params.floor_factor), allowed)
         noise = self._z * varied * np.sqrt(self.params.design_effect * parts)
         ready = self._both(served, given) & (served.mean * given.mean >= 0) & (one_more > 0)
         return _Aspect(np.abs(np.log(sizes[1] / sizes[0])), floor, noise, ready)
 
     def _spread(self, served: _Values, given: _Values, share: Floats) -> _Aspect:
         one, other = _widened(served, given)
+        # A side of few values, or of one alone, does not show its tails: the other's are taken to be its own.
+        kurtosis = np.fmax(*((v.farthest / np.maximum(v.std, 1e-300)) ** 2 for v in (served, given)))
         variance = np.zeros(len(one))
-        for side in (served, given):
-            n = np.maximum(side.count, 1)
-            kurtosis = np.clip((side.farthest / np.maximum(side.std, 1e-300)) ** 2, 1, n)
-            variance += (kurtosis - 1) / (4 * n)
-        floor = np.maximum(np.log(self.params.floor_factor), -np.log(share) / 2)
+        for n in (np.maximum(served.count, 1), np.maximum(given.count, 1)):
+            variance += (np.clip(kurtosis, 1, n) - 1) / (4 * n)
+        many = served.rows >= given.rows
+        whole = np.where(many, one, other)
+        # What is gone lay no farther out than the farthest: that much at least is left of the variance.
+        gone = (1 - share) * np.where(many, served.farthest, given.farthest) ** 2
+        left = ((whole**2 - gone) / share - (given.mean - served.mean) ** 2) / whole**2
+        narrow = (one > other) == many
+        allowed = np.where(narrow, -np.log(np.clip(left, _UNITS**-2.0, 1)) / 2, -np.log(share) / 2)
+        floor = np.maximum(np.log(self.params.floor_factor), allowed)
         noise = self._z * np.sqrt(self.params.design_effect * variance)
         return _Aspect(np.abs(np.log(other / one)), floor, noise, self._both(served, given))
 
@@ -250,7 +264,7 @@ class FeatureSkew(Stateless[SkewParams]):
 def _widened(served: _Values, given: _Values) -> tuple[Floats, Floats]:
     """The standard deviations of both sides as if one value more lay as far out as any; > 0: constants are rounded."""
     farthest = np.fmax(served.farthest, given.farthest)
-    grain = np.maximum(_GRAIN * np.fmax(np.abs(served.mean), np.abs(given.mean)), 1e-300)
+    grain = np.maximum(_GRAIN * np.fmax(np.abs(served.mean), np.abs(given.mean)), 1e-150)
     one, other = (
         np.hypot(v.std, np.maximum(farthest / np.sqrt(np.maximum(v.count, 1)), grain)) for v in (served, given)
     )

@@ -83,6 +83,13 @@ _CROWD: Final = (
     "FROM windows WHERE {scope} AND {quantity} AND {at}) "
     "ARRAY JOIN bins AS bin, counts AS n ORDER BY n DESC LIMIT 5"
 )
+_SKEW: Final = (
+    "SELECT family, model_version AS told_by, rows, numbers, texts, null_ratio, mean, stddev, min, max "
+    "FROM (SELECT * FROM completeness WHERE {both} AND {quantity} AND {at}) AS c LEFT JOIN "
+    "(SELECT family, model_version, mean, stddev, min, max FROM windows WHERE {both} AND {quantity} AND {at}) AS w "
+    "USING (family, model_version) ORDER BY family DESC, told_by"
+)
+"""What feature sets served, and what the versions of the model were given."""
 _BY_DETECTOR: Final = {
     "collapse": _SPREAD,
     "score_mean": _SPREAD,
@@ -112,6 +119,7 @@ _TEMPLATES: Final[dict[Kind, str]] = {
     Kind.VOLUME: _VOLUME,
     Kind.SCHEMA: _SHAPE,
     Kind.DUPLICATES: _DUPLICATES,
+    Kind.SKEW: _SKEW,
     Kind.ERRORS: _ERRORS,
     Kind.BAD_INPUT: _COUNTER,
     Kind.GPU_THROTTLE: _COUNTER,
@@ -158,6 +166,7 @@ def sql_of(finding: Finding) -> str:
         scope=_scope(finding),
         peers=_peers(finding),
         host=_host(finding),
+        both=_both(finding),
         model=literal(finding.scope.model),
         window_s=finding.window_ms // 1000,
         start=start,
@@ -203,6 +212,11 @@ def _peers(finding: Finding) -> str:
 def _host(finding: Finding) -> str:
     """All GPUs of a GPU's host."""
     return f"family = {literal(finding.scope.family)} AND model = {literal(finding.scope.model)} AND segment = ''"
+
+
+def _both(finding: Finding) -> str:
+    """A model's reads, and its predictions."""
+    return f"family IN ('read', 'prediction') AND model = {literal(finding.scope.model)} AND segment = ''"
 
 
 def _of_version(finding: Finding) -> str:

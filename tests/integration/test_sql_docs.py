@@ -9,6 +9,7 @@ import pytest
 from deploy.local.clickhouse import LocalClickHouse
 from detectors.drift.association import sureness
 from detectors.histograms import binned
+from detectors.quality.skew import FeatureSkew
 from detectors.registry import REGISTRY, make
 from detectors.slo.objectives import edge_ms
 from schemas.findings import Finding, Kind, Severity
@@ -16,6 +17,8 @@ from schemas.scopes import Family, Scope
 from streams.alert.evidence import sql_of
 from streams.config.sections import ClickHouseSettings
 from tests.integration.clickhouse_support import HOUR_MS, Database, baseline, migrated, numeric
+from tests.laws.skew_alarms import reads
+from tests.laws.skew_alarms import window as skew_window
 from tests.laws.world import Seen, World
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -120,3 +123,32 @@ def test_the_query_of_a_burn_gives_the_detectors_numbers(clickhouse: LocalClickH
     assert min(rows[3_600]["burn"], rows[300]["burn"]) / 14.4 == pytest.approx(said.score[0], rel=1e-9)
     slow = np.concatenate(minutes[-5:]) > edge_ms(50.0)
     assert rows[300]["burn"] == pytest.approx(slow.mean() / 0.02, rel=1e-9)
+
+
+def test_the_query_of_skew_gives_what_the_detector_says(clickhouse: LocalClickHouse, database: str) -> None:
+    rng = np.random.default_rng(6)
+    whole = {"quantity": "features.amount", "model": "fraud", "window_s": 300}
+    noon = 1_772_366_400_000
+    served = rng.lognormal(3, 1, 900)
+    given = np.where(rng.random(1_000) < 0.2, np.nan, 3 + rng.lognormal(3, 1.2, 1_000))
+    columns = reads(served[None], given[None])
+    with migrated(ClickHouseSettings(url=clickhouse.url, database=database)) as db:
+        parts = ((served, "read", "card-history"), (given[:700], "prediction", "1"), (given[700:], "prediction", "2"))
+        db.insert(
+            "numerics",
+            [numeric(v, noon, family=family, model_version=who, **whole) for v, family, who in parts],
+        )
+        (row,) = db.rows(next(query for query in QUERIES if "of_spread" in query))
+        finding = Finding(
+            "f", Scope(Family.READ, "fraud", "card-history"), Kind.SKEW, "skew", "features.amount", noon, 300_000, True,
+            Severity.TICKET, 1.0, 0.2, 0.0, 0.1, "", 600, 0.9, noon, "",
+        )  # fmt: skip
+        told = db.rows(sql_of(finding))
+    scores = FeatureSkew().step(skew_window(columns))
+    of = max(row[f"of_{aspect}"] for aspect in ("mean", "scale", "spread", "nulls"))
+    assert scores.label is not None
+    assert row[f"of_{scores.label[0]}"] == pytest.approx(scores.score[0], rel=1e-9) == of
+    assert (row["mean_served"], row["mean_given"]) == pytest.approx((served.mean(), np.nanmean(given)))
+    assert [(one["family"], one["told_by"], one["rows"]) for one in told] == [
+        ("read", "card-history", 900), ("prediction", "1", 700), ("prediction", "2", 300),
+    ]  # fmt: skip
