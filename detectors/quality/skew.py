@@ -42,7 +42,7 @@ import numpy as np
 from detectors import moments, scoring, special
 from detectors.drift.categories import chi_square, grouped, jensen_shannon
 from detectors.parameters import check_bounds
-from detectors.protocol import Bools, Floats, ReadColumns, Scores, WindowBatch
+from detectors.protocol import Bools, Floats, Ints, ReadColumns, Scores, WindowBatch
 from detectors.stateless import Stateless
 from schemas.scopes import OTHER
 
@@ -94,7 +94,7 @@ class _Values:
     none: Floats
 
     @classmethod
-    def of(cls, told: Floats, counts: Floats) -> Self:
+    def of(cls, told: Floats, counts: Ints) -> Self:
         rows, stats = told[:, 0], told[:, 1:]
         count, mean = stats[:, moments.COUNT], stats[:, moments.MEAN]
         std = np.sqrt(stats[:, moments.M2] / np.maximum(count, 1))
@@ -271,9 +271,9 @@ def _widened(served: _Values, given: _Values) -> tuple[Floats, Floats]:
     return one, other
 
 
-def _named(reads: ReadColumns) -> tuple[Floats, Floats]:
-    """The counts of texts, float64[k, K]; where a side has an ``__other__``, all that one does not name is in it."""
-    served, given = reads.served_counts.astype(np.float64), reads.given_counts.astype(np.float64)
+def _named(reads: ReadColumns) -> tuple[Ints, Ints]:
+    """The counts of texts, int64[k, K]; where a side has an ``__other__``, all that one does not name is in it."""
+    served, given = reads.served_counts.copy(), reads.given_counts.copy()
     for row, values in enumerate(reads.values):
         if OTHER in values:
             unknown = (served[row] == 0) | (given[row] == 0)

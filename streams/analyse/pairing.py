@@ -126,14 +126,14 @@ def _batch(window: Window, reads: Side, predictions: Side, registry: Registry) -
         sets = reads[model]
         for name in sorted({name for told in sets.values() for name in (*told.stats, *told.texts)}):
             by = tuple(sorted(who for who, told in sets.items() if _has(told, name)))
-            given = [told for told in predictions[model].values() if _has(told, name)]
-            if given:
+            versions = [told for told in predictions[model].values() if _has(told, name)]
+            if versions:
                 place = places[Scope(Family.READ, model, by[0])]
-                found.append((place, name, by, [sets[who] for who in by], given))
+                found.append((place, name, by, [sets[who] for who in by], versions))
     if not found:
         return None
-    served = [_together(told, name) for _, name, _, told, _ in found]
-    given = [_together(told, name) for _, name, _, _, told in found]
+    served = [_together(parts, name) for _, name, _, parts, _ in found]
+    given = [_together(parts, name) for _, name, _, _, parts in found]
     values = [(NUMBER, *sorted({*one, *other} - {NUMBER})) for (_, one), (_, other) in zip(served, given, strict=True)]
     rows = np.array([reads[scope.model][scope.model_version].rows for scope in scopes], np.int64)
     columns = ReadColumns(

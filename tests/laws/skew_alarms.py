@@ -49,22 +49,22 @@ SKEWS: Final[Mapping[str, Callable[[np.random.Generator, Floats], Floats]]] = {
 def reads(served: Floats, given: Floats, scope: Scope = READS) -> ReadColumns:
     """k features of float64[k, n] and float64[k, m] values, NaN for null."""
     k = len(served)
-    counts = [(~np.isnan(side)).sum(axis=1).reshape(-1, 1) for side in (served, given)]
-    told = [np.column_stack((np.full(k, float(side.shape[1])), moments.of(side))) for side in (served, given)]
+    one, other = ((~np.isnan(side)).sum(axis=1).reshape(-1, 1) for side in (served, given))
+    left, right = (np.column_stack((np.full(k, float(side.shape[1])), moments.of(side))) for side in (served, given))
     names = [f"features.f{i}" for i in range(k)]
     sets = [(scope.model_version,)] * k
-    return ReadColumns(np.zeros(k, np.int64), np.arange(k), names, sets, *told, [(NUMBER,)] * k, *counts)
+    return ReadColumns(np.zeros(k, np.int64), np.arange(k), names, sets, left, right, [(NUMBER,)] * k, one, other)
 
 
 def texts(served: Ints, given: Ints) -> ReadColumns:
     """k features of int64[k, K] counts of K texts; nothing is null."""
     k, width = served.shape
     empty = np.tile(np.array(moments.EMPTY), (k, 1))
-    told = [np.column_stack((side.sum(axis=1), empty)) for side in (served, given)]
+    left, right = (np.column_stack((side.sum(axis=1), empty)) for side in (served, given))
     names = [f"features.f{i}" for i in range(k)]
     values = [tuple(map(str, range(width)))] * k
     sets = [(READS.model_version,)] * k
-    return ReadColumns(np.zeros(k, np.int64), np.arange(k), names, sets, *told, values, served, given)
+    return ReadColumns(np.zeros(k, np.int64), np.arange(k), names, sets, left, right, values, served, given)
 
 
 def window(columns: ReadColumns, start_ms: int = 0) -> WindowBatch:
@@ -85,22 +85,22 @@ def found(columns: ReadColumns) -> tuple[float, Scores]:
 
 def _rounded(values: Floats) -> Floats:
     scale = 10.0 ** (np.floor(np.log10(np.maximum(np.abs(values), 1e-9))) - 1)
-    return np.round(values / scale) * scale
+    rounded: Floats = np.round(values / scale) * scale
+    return rounded
 
 
 def _cached(rng: np.random.Generator, values: Floats) -> Floats:
     """The reads behind values float64[1, n] where those who ask often, whose values are high, are mostly cached."""
     often = np.argsort(np.argsort(values, axis=1), axis=1) > 0.7 * values.shape[1]
     kept = ~often | (rng.random(values.shape) < 0.1)
-    return values[kept].reshape(1, -1)
+    reads_of: Floats = values[kept].reshape(1, -1)
+    return reads_of
 
 
 def _say(what: str, rows: int, columns: ReadColumns) -> None:
     share, scores = found(columns)
-    hits = evidence(scores)
-    worst = ", ".join(
-        a for i, a in enumerate(ASPECTS) if any(hits[j] and scores.label[j] == a for j in range(len(hits)))
-    )  # type: ignore[index]
+    told = {label for label, hit in zip(scores.label or (), evidence(scores).tolist(), strict=True) if hit}
+    worst = ", ".join(aspect for aspect in ASPECTS if aspect in told)
     print(f"{what}, {rows:,} values: {share:.4%} {worst}", flush=True)  # noqa: T201
 
 

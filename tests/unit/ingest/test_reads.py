@@ -5,6 +5,7 @@ import pytest
 
 from schemas.codecs import decode_features, encode_arrow, encode_json
 from schemas.columns import EventColumns
+from schemas.common import Value
 from schemas.features import FeatureRead
 from schemas.panes import Pane, column
 from schemas.scopes import INVALID, Family, Scope
@@ -18,7 +19,7 @@ SET = Scope(Family.FEATURE, "card-24h")
 
 
 def read(number: int, model: str | None) -> FeatureRead:
-    values = {"amount": float(number), "kind": "ab"[number % 2]}
+    values: dict[str, Value] = {"amount": float(number), "kind": "ab"[number % 2]}
     return FeatureRead(ts_ms=NOW_MS + number, feature_set="card-24h", model=model, values=values)
 
 
