@@ -1,9 +1,9 @@
 """Learning goes on: a baseline of a scope's first minutes is followed by one of its first day, and of its first week.
 
 What teaches are whole hours of event time, exactly as they are stored. An hour in which something was broken (a page is
-open, or data is missing or wrong) is passed over, and the same hour of the next day teaches in its place, whatever
-happens in it: what goes on for a day is no longer an accident. Drift is no reason, for beside a few minutes every
-rhythm has drifted.
+open, or data is missing or wrong) is passed over. Where more than a few hours of the day lack for it, the same hours of
+the next day teach in their place, whatever happens in them: what goes on for a day is no longer an accident. Drift is
+no reason, for beside a few minutes every rhythm has drifted.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,11 @@ from streams.analyse.window import Window
 _BROKEN: Final = frozenset({Kind.NULLS, Kind.SCHEMA, Kind.ERRORS, Kind.FRESHNESS, Kind.DUPLICATES, Kind.BAD_INPUT})
 """Kinds of findings under which an hour does not teach, though they may wait for the morning."""
 _FAR_OUT: Final = "range"
-"""The detector of values far beyond all there were: another unit, a wrong join; no rhythm goes there."""
+_FAR_OUT_RATIO: Final = 0.25
+"""Of a quantity's values far beyond all there were: another unit, a wrong join. A rhythm carries few of them there."""
 _DRIFTED: Final = frozenset({Kind.DRIFT, Kind.SCORE_DRIFT, Kind.CATEGORY_DRIFT})
+_MAX_LACKING: Final = 4
+"""Hours of a day that may lack without being made up for: those beside them are like them."""
 _MIN_HOURS: Final = 4
 """Hours of a day, on average, that must have had events."""
 _ROWS_BYTES: Final = 8 << 20
@@ -56,7 +59,7 @@ class Days:
         scope = registry.find(finding.scope)
         if scope is None or not finding.firing or finding.severity is Severity.INFO:
             return
-        if finding.severity is Severity.PAGE or finding.kind in _BROKEN or finding.detector == _FAR_OUT:
+        if finding.severity is Severity.PAGE or finding.kind in _BROKEN or _is_far_out(finding):
             self._broken.add(scope)
         elif finding.kind in _DRIFTED:
             self._drifted.add(scope)
@@ -181,13 +184,18 @@ class Days:
             return False
         if hours.fills:
             return is_over or not hours.lacking
-        hours.fills = is_over and bool(hours.lacking)
-        return is_over and not hours.lacking
+        lacks = hours.lacking.bit_count() > _MAX_LACKING
+        hours.fills = is_over and lacks
+        return is_over and not lacks
 
     def _calm(self, window: Window, registry: Registry) -> None:
         """An hour of a family is over: what was found in it counts no longer."""
         for marked in (self._broken, self._drifted):
             marked -= {s for s in marked if (who := registry.scopes[s]) is None or who.family is window.family}
+
+
+def _is_far_out(finding: Finding) -> bool:
+    return finding.detector == _FAR_OUT and finding.value >= _FAR_OUT_RATIO
 
 
 def _teaches(hours: Hours, window: Window, *, broken: bool) -> bool:
@@ -207,7 +215,7 @@ def _teaches(hours: Hours, window: Window, *, broken: bool) -> bool:
 
 
 def _passes_over(hours: Hours, window: Window) -> bool:
-    """The hour does not teach, ``False``: it is to be made up for."""
+    """The hour does not teach, ``False``: it lacks."""
     if hours.start_ms >= 0:
         hours.passed |= _bit(window)
         hours.broken += 1

@@ -178,18 +178,19 @@ def test_its_rows_are_of_the_whole_day(played: Pipeline, traffic: Traffic) -> No
 class Alarmed(NoDetectors):
     """A bench that finds something in the hours that it is told of."""
 
-    def __init__(self, kind: Kind, severity: Severity, *hours: int) -> None:
+    sizes_ms = frozenset({PANE})
+
+    def __init__(self, kind: Kind, severity: Severity, *hours: int, detector: str = "x", value: float = 1.0) -> None:
         super().__init__()
         self.kind, self.severity, self.hours = kind, severity, hours
-
-    sizes_ms = frozenset({PANE})
+        self.detector, self.value = detector, value
 
     def step(self, batch: Any, version: int, baseline_ids: list[str]) -> Iterator[Any]:
         if (batch.start_ms - EPOCH) // HOUR in self.hours:
             yield Finding(
-                id="f", scope=WHOLE, kind=self.kind, detector="x", quantity="q", window_start_ms=batch.start_ms,
-                window_ms=PANE, firing=True, severity=self.severity, score=1.0, value=1.0, baseline=0.0, threshold=0.5,
-                unit="", rows=1, confidence_ratio=1.0, since_ms=batch.start_ms, summary="",
+                id="f", scope=WHOLE, kind=self.kind, detector=self.detector, quantity="q", firing=True,
+                window_start_ms=batch.start_ms, window_ms=PANE, severity=self.severity, score=1.0, value=self.value,
+                baseline=0.0, threshold=0.5, unit="", rows=1, confidence_ratio=1.0, since_ms=batch.start_ms, summary="",
             )  # fmt: skip
 
 
@@ -243,17 +244,32 @@ def replay(played: Pipeline, bench: NoDetectors) -> list[Baseline]:
     return [b for b in said if isinstance(b, Baseline) and b.scope == WHOLE and "first traffic" not in b.built_from]
 
 
-def test_an_hour_with_a_fault_is_made_up_for_by_that_of_the_next_day(played: Pipeline, traffic: Traffic) -> None:
+@pytest.mark.parametrize("hours", [2, 6])
+def test_hours_with_a_fault_are_left_out_and_made_up_for_if_they_are_many(
+    played: Pipeline, traffic: Traffic, hours: int
+) -> None:
     plain = replay(played, NoDetectors())[0]
-    baseline = replay(played, Alarmed(Kind.NULLS, Severity.TICKET, 5, 6))[0]
+    baseline = replay(played, Alarmed(Kind.NULLS, Severity.TICKET, *range(5, 5 + hours)))[0]
     start = (plain.effective_from_ms - 2 * PANE) // HOUR * HOUR - 24 * HOUR
-    hours = (traffic.ts - start) // HOUR
-    at = [5 - (start - EPOCH) // HOUR + i for i in (0, 1)]
-    taught = (hours >= 0) & (hours < 24) & ~np.isin(hours, at) | np.isin(hours, [24 + i for i in at])
+    hour = (traffic.ts - start) // HOUR
+    at = [5 - (start - EPOCH) // HOUR + i for i in range(hours)]
+    taught = (hour >= 0) & (hour < 24) & ~np.isin(hour, at)
+    if hours > 4:
+        taught |= np.isin(hour, [24 + i for i in at])
+        assert baseline.effective_from_ms == start + (24 + at[-1] + 1) * HOUR + 2 * PANE
+    else:
+        assert baseline.effective_from_ms == plain.effective_from_ms
     assert baseline.rows == int(taught.sum())
     assert part_of(baseline, "features.amount").mean == pytest.approx(traffic.amount[taught].mean(), rel=1e-9)
-    assert "without 2 h" in baseline.built_from
-    assert baseline.effective_from_ms == start + (24 + at[1] + 1) * HOUR + 2 * PANE
+    assert f"without {hours} h" in baseline.built_from
+    assert baseline.rows / baseline.panes == pytest.approx(plain.rows / plain.panes, rel=0.02)
+
+
+@pytest.mark.parametrize(("share", "left_out"), [(0.05, False), (0.6, True)])
+def test_values_far_out_are_a_fault_where_they_are_many(played: Pipeline, share: float, left_out: bool) -> None:
+    plain = replay(played, NoDetectors())[0]
+    found = Alarmed(Kind.DRIFT, Severity.TICKET, 5, 6, detector="range", value=share)
+    assert (replay(played, found)[0].rows < plain.rows) is left_out
 
 
 def test_what_goes_on_for_days_is_learned_in_the_end(played: Pipeline) -> None:
