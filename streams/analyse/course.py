@@ -36,11 +36,6 @@ class EvenRows:
         self.sample: Sample | None = None
         self._limit = _EVERY_HASH
 
-    @property
-    def nbytes(self) -> int:
-        """What it holds."""
-        return 0 if self.sample is None else self.sample.values.nbytes + 16 * len(self.sample.hash)
-
     def add(self, rows: Sample, most: int) -> None:
         """Take in rows of lowest hash of a shorter span; ``most`` stay."""
         if self.sample is not None and len(self.sample.hash) > most:
