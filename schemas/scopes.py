@@ -42,10 +42,10 @@ class Scope(msgspec.Struct, frozen=True, array_like=True, order=True, cache_hash
         The model's name; the feature set's for ``FEATURE``; the host's for ``GPU``. For ``READ`` that of the model that
         asked, so that what it was served meets what it says it was given.
     model_version
-        The model's version, ``""`` when unknown; the GPU's uuid for ``GPU``; the feature set for ``READ``; ``""`` for
-        ``LABEL``.
+        The model's version, ``""`` when unknown; the GPU's uuid for ``GPU``; ``""`` for ``LABEL`` and ``READ``.
     segment
-        ``"name=value"``, or ``""`` for the whole.
+        ``"name=value"``, or ``""`` for the whole. Reads are always of one set, ``"feature_set=card-history"``: whoever
+        asks for the whole of a model gets none of them.
     """
 
     family: Family

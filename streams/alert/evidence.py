@@ -84,10 +84,10 @@ _CROWD: Final = (
     "ARRAY JOIN bins AS bin, counts AS n ORDER BY n DESC LIMIT 5"
 )
 _SKEW: Final = (
-    "SELECT family, model_version AS told_by, rows, numbers, texts, null_ratio, mean, stddev, min, max "
-    "FROM (SELECT * FROM completeness WHERE {both} AND {quantity} AND {at}) AS c LEFT JOIN "
-    "(SELECT family, model_version, mean, stddev, min, max FROM windows WHERE {both} AND {quantity} AND {at}) AS w "
-    "USING (family, model_version) ORDER BY family DESC, told_by"
+    "SELECT family, concat(model_version, segment) AS told_by, rows, numbers, texts, null_ratio, mean, stddev, min, "
+    "max FROM (SELECT * FROM completeness WHERE {both} AND {quantity} AND {at}) AS c LEFT JOIN (SELECT family, "
+    "model_version, segment, mean, stddev, min, max FROM windows WHERE {both} AND {quantity} AND {at}) AS w "
+    "USING (family, model_version, segment) ORDER BY family DESC, told_by"
 )
 """What feature sets served, and what the versions of the model were given."""
 _BY_DETECTOR: Final = {
@@ -216,7 +216,8 @@ def _host(finding: Finding) -> str:
 
 def _both(finding: Finding) -> str:
     """A model's reads, and its predictions."""
-    return f"family IN ('read', 'prediction') AND model = {literal(finding.scope.model)} AND segment = ''"
+    told = "(family = 'read' OR family = 'prediction' AND segment = '')"
+    return f"{told} AND model = {literal(finding.scope.model)}"
 
 
 def _of_version(finding: Finding) -> str:

@@ -177,7 +177,7 @@ def labels_of(scope: Scope, group: Group) -> dict[str, str]:
         Family.FEATURE: ("feature_set", "model_version"),
         Family.GPU: ("host", "gpu_uuid"),
         Family.LABEL: ("model", "model_version"),
-        Family.READ: ("model", "feature_set"),
+        Family.READ: ("model", "model_version"),
     }[scope.family]
     pairs = zip(names, (scope.model, scope.model_version), strict=True)
     return {"alertname": group.value, **{name: value for name, value in pairs if value}}

@@ -21,7 +21,7 @@ _HEADLINES: Final[dict[Group, str]] = {
     Group.BAD_INPUT: "gets input that cannot be read",
     Group.SCHEMA: "gets events of another shape",
     Group.FRESHNESS: "serves stale values",
-    Group.SKEW: "serves other values than its model is given",
+    Group.SKEW: "is given other values than it is served",
     Group.DUPLICATES: "gets events more than once",
     Group.MODEL_QUALITY: "has other outcomes than its baseline",
     Group.LABELS: "gets its labels late",
@@ -63,8 +63,6 @@ def name_of(scope: Scope) -> str:
         return f"{scope.family.value} stream"
     if scope.family is Family.GPU:
         return f"{scope.model_version or 'a GPU'} on {scope.model}"
-    if scope.family is Family.READ:
-        return f"{scope.model_version} for {scope.model}"
     version = scope.model_version
     marked = f"v{version}" if version.replace(".", "").isdecimal() else version
     return f"{scope.model} {marked}".rstrip()

@@ -40,7 +40,7 @@ class Told(msgspec.Struct, array_like=True):
 
 
 Side = dict[str, dict[str, Told]]
-"""Model → version or feature set → what it tells."""
+"""Model → version, or the segment that names a feature set → what it tells."""
 
 
 class Pairing:
@@ -94,10 +94,13 @@ def _side(window: Window, registry: Registry, wanted: Mapping[str, set[str]]) ->
     told: dict[int, Told] = {}
     for number in sorted(window.rows):
         scope = registry.scopes[number]
-        if scope is None or scope.family is not SIDES[window.family] or scope.segment or not window.rows[number]:
+        if scope is None or scope.family is not SIDES[window.family] or not window.rows[number]:
             continue
-        if scope.model in wanted:
-            told[number] = side[scope.model][scope.model_version] = Told(window.rows[number], {}, {})
+        # Reads are told apart by their sets; of predictions, versions are, and segments say nothing more.
+        is_read = scope.family is Family.READ
+        if scope.model in wanted and (is_read or not scope.segment):
+            who = scope.segment if is_read else scope.model_version
+            told[number] = side[scope.model][who] = Told(window.rows[number], {}, {})
     folded = window.fold()
     scope_of = registry.scope_of[folded.ids]
     for at in np.flatnonzero(np.isin(scope_of, list(told))).tolist():
@@ -119,7 +122,7 @@ def _model(registry: Registry, scope: int) -> str:
 
 def _batch(window: Window, reads: Side, predictions: Side, registry: Registry) -> WindowBatch | None:
     """What the detectors see: the scopes are those of reads."""
-    scopes = [Scope(Family.READ, model, name) for model, sets in sorted(reads.items()) for name in sorted(sets)]
+    scopes = [Scope(Family.READ, model, "", of_set) for model, sets in sorted(reads.items()) for of_set in sorted(sets)]
     places = {scope: place for place, scope in enumerate(scopes)}
     found: list[tuple[int, str, tuple[str, ...], list[Told], list[Told]]] = []
     for model in sorted(set(reads) & set(predictions)):
@@ -128,19 +131,19 @@ def _batch(window: Window, reads: Side, predictions: Side, registry: Registry) -
             by = tuple(sorted(who for who, told in sets.items() if _has(told, name)))
             versions = [told for told in predictions[model].values() if _has(told, name)]
             if versions:
-                place = places[Scope(Family.READ, model, by[0])]
+                place = places[Scope(Family.READ, model, "", by[0])]
                 found.append((place, name, by, [sets[who] for who in by], versions))
     if not found:
         return None
     served = [_together(parts, name) for _, name, _, parts, _ in found]
     given = [_together(parts, name) for _, name, _, _, parts in found]
     values = [(NUMBER, *sorted({*one, *other} - {NUMBER})) for (_, one), (_, other) in zip(served, given, strict=True)]
-    rows = np.array([reads[scope.model][scope.model_version].rows for scope in scopes], np.int64)
+    rows = np.array([reads[scope.model][scope.segment].rows for scope in scopes], np.int64)
     columns = ReadColumns(
         np.array([place for place, *_ in found], np.int64),
         np.array([_series(registry, scopes[place], name) for place, name, *_ in found], np.int64),
         [name for _, name, *_ in found],
-        [by for _, _, by, *_ in found],
+        [tuple(of_set.partition("=")[2] for of_set in by) for _, _, by, *_ in found],
         np.array([numbers for numbers, _ in served], np.float64),
         np.array([numbers for numbers, _ in given], np.float64),
         values,

@@ -145,7 +145,7 @@ class Scoping:
     def _reads(self, whole: Scope, key: EventKey) -> list[int]:
         """The reads of a feature set by the model that asked. Over the caps they count in the feature set alone."""
         asked = [value for name, value in key.segments if name == "model" and value and self._limits.segments]
-        reads = [Scope(Family.READ, model, whole.model) for model in asked]
+        reads = [Scope(Family.READ, model, "", f"feature_set={whole.model}") for model in asked]
         return [self._number(scope) for scope in reads if self._fits(whole, scope)]
 
     def _fits(self, whole: Scope, part: Scope) -> bool:

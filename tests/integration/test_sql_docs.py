@@ -133,14 +133,16 @@ def test_the_query_of_skew_gives_what_the_detector_says(clickhouse: LocalClickHo
     given = np.where(rng.random(1_000) < 0.2, np.nan, 3 + rng.lognormal(3, 1.2, 1_000))
     columns = reads(served[None], given[None])
     with migrated(ClickHouseSettings(url=clickhouse.url, database=database)) as db:
-        parts = ((served, "read", "card-history"), (given[:700], "prediction", "1"), (given[700:], "prediction", "2"))
-        db.insert(
-            "numerics",
-            [numeric(v, noon, family=family, model_version=who, **whole) for v, family, who in parts],
-        )
+        db.insert("numerics", [
+            numeric(served, noon, family="read", model_version="", segment="feature_set=card-history", **whole),
+            numeric(given[:700], noon, model_version="1", **whole),
+            numeric(given[700:], noon, model_version="2", **whole),
+            numeric(given[:70] * 9, noon, model_version="1", segment="country=DE", **whole),
+        ])  # fmt: skip
         (row,) = db.rows(next(query for query in QUERIES if "of_spread" in query))
+        read = Scope(Family.READ, "fraud", "", "feature_set=card-history")
         finding = Finding(
-            "f", Scope(Family.READ, "fraud", "card-history"), Kind.SKEW, "skew", "features.amount", noon, 300_000, True,
+            "f", read, Kind.SKEW, "skew", "features.amount", noon, 300_000, True,
             Severity.TICKET, 1.0, 0.2, 0.0, 0.1, "", 600, 0.9, noon, "",
         )  # fmt: skip
         told = db.rows(sql_of(finding))
@@ -150,5 +152,5 @@ def test_the_query_of_skew_gives_what_the_detector_says(clickhouse: LocalClickHo
     assert row[f"of_{scores.label[0]}"] == pytest.approx(scores.score[0], rel=1e-9) == of
     assert (row["mean_served"], row["mean_given"]) == pytest.approx((served.mean(), np.nanmean(given)))
     assert [(one["family"], one["told_by"], one["rows"]) for one in told] == [
-        ("read", "card-history", 900), ("prediction", "1", 700), ("prediction", "2", 300),
+        ("read", "feature_set=card-history", 900), ("prediction", "1", 700), ("prediction", "2", 300),
     ]  # fmt: skip

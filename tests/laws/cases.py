@@ -26,7 +26,7 @@ LABELS = Scope(Family.LABEL, "model-0")
 HOSTS = tuple(Scope(Family.PREDICTION, "model-0", "1", f"host={name}") for name in "abcd")
 GPUS = tuple(Scope(Family.GPU, "host-1", f"GPU-{i}") for i in (2, 3, 4))
 STORE = Scope(Family.FEATURE, "card-history")
-READS = Scope(Family.READ, "model-0", "card-history")
+READS = Scope(Family.READ, "model-0", "", "feature_set=card-history")
 CANARY = Scope(Family.PREDICTION, "model-0", "2-canary")
 EVERYONE = (*SCOPES, CANARY, *HOSTS, *GPUS, LABELS, STORE, READS)
 CROWDS: Mapping[str, tuple[Scope, ...]] = {

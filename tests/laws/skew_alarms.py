@@ -27,7 +27,7 @@ from schemas.scopes import Family, Scope
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-READS: Final = Scope(Family.READ, "model-0", "card-history")
+READS: Final = Scope(Family.READ, "model-0", "", "feature_set=card-history")
 ROWS: Final = (50, 200, 2_000, 20_000)
 VALUES: Final[Mapping[str, Callable[[np.random.Generator, tuple[int, int]], Floats]]] = {
     "normal": lambda rng, shape: rng.normal(10, 3, shape),
@@ -46,13 +46,13 @@ SKEWS: Final[Mapping[str, Callable[[np.random.Generator, Floats], Floats]]] = {
 }
 
 
-def reads(served: Floats, given: Floats, scope: Scope = READS) -> ReadColumns:
+def reads(served: Floats, given: Floats) -> ReadColumns:
     """k features of float64[k, n] and float64[k, m] values, NaN for null."""
     k = len(served)
     one, other = ((~np.isnan(side)).sum(axis=1).reshape(-1, 1) for side in (served, given))
     left, right = (np.column_stack((np.full(k, float(side.shape[1])), moments.of(side))) for side in (served, given))
     names = [f"features.f{i}" for i in range(k)]
-    sets = [(scope.model_version,)] * k
+    sets = [("card-history",)] * k
     return ReadColumns(np.zeros(k, np.int64), np.arange(k), names, sets, left, right, [(NUMBER,)] * k, one, other)
 
 
@@ -63,7 +63,7 @@ def texts(served: Ints, given: Ints) -> ReadColumns:
     left, right = (np.column_stack((side.sum(axis=1), empty)) for side in (served, given))
     names = [f"features.f{i}" for i in range(k)]
     values = [tuple(map(str, range(width)))] * k
-    sets = [(READS.model_version,)] * k
+    sets = [("card-history",)] * k
     return ReadColumns(np.zeros(k, np.int64), np.arange(k), names, sets, left, right, values, served, given)
 
 

@@ -120,7 +120,8 @@ class World:
         told = np.array([[numbers for numbers, _ in parts] for parts in sides])
         return ReadColumns(
             np.array(place, np.int64), np.array([self.id(scopes[at], n) for at, n in zip(place, names, strict=True)]),
-            names, [(scopes[at].model_version,) for at in place], told[:, 0], told[:, 1], values, counts[0], counts[1],
+            names, [(scopes[at].segment.partition("=")[2],) for at in place], told[:, 0], told[:, 1], values,
+            counts[0], counts[1],
         )  # fmt: skip
 
     def _slo_id(self, scope: Scope, name: str) -> int:

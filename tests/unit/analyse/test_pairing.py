@@ -32,8 +32,8 @@ from streams.stage import Batch
 
 START_MS = 1_780_272_000_000
 STEP_MS, SPAN_MS = 10_000, 300_000
-READS = Scope(Family.READ, "cards", "card-24h")
-OTHERS = Scope(Family.READ, "cards", "card-live")
+READS = Scope(Family.READ, "cards", "", "feature_set=card-24h")
+OTHERS = Scope(Family.READ, "cards", "", "feature_set=card-live")
 OLD, NEW = Scope(Family.PREDICTION, "cards", "1"), Scope(Family.PREDICTION, "cards", "2")
 SEGMENT = Scope(Family.PREDICTION, "cards", "1", "country=DE")
 
@@ -62,7 +62,7 @@ def test_versions_and_sets_are_added_up_and_what_is_on_one_side_is_left_out() ->
         pane(READS, 4, {"features.amount": [1, 2, 3], "features.unused": [1], "freshness_ms": [9]}, kind={"a": 3}),
         pane(OTHERS, 2, {"features.amount": [6, 8]}),
         pane(Scope(Family.FEATURE, "card-24h"), 9, {"features.amount": [50] * 9}),
-        pane(Scope(Family.READ, OTHER, "card-24h"), 9, {"features.amount": [50] * 9}),
+        pane(Scope(Family.READ, OTHER, "", "feature_set=card-24h"), 9, {"features.amount": [50] * 9}),
     )
     asked = window(
         registry,
@@ -155,9 +155,10 @@ def test_a_model_that_is_given_cents_is_told_of_wherever_its_panes_go() -> None:
     assert found[0].window_start_ms == START_MS + 25 * 60_000
     assert "feature set card-24h serves" in found[0].summary
     (alert, *_) = [one for one in heard.alerts if one.labels["alertname"] == "HalcyonFeatureSkew"]
-    assert alert.labels == {
-        "alertname": "HalcyonFeatureSkew", "model": "cards", "feature_set": "card-24h", "severity": "warning",
-    }  # fmt: skip
+    assert alert.labels == {"alertname": "HalcyonFeatureSkew", "model": "cards", "severity": "warning"}
+    assert alert.annotations["summary"].startswith(
+        "cards is given other values than it is served in feature_set=card-24h: features.a"
+    )
     # Nothing else looks at the reads of a model: what it says of the set, it says of the whole.
     assert {one.kind for one in heard.findings if isinstance(one, Finding) and one.scope.family is Family.READ} == {
         Kind.SKEW

@@ -18,6 +18,10 @@ NOW_MS = 1_767_225_600_000
 SET = Scope(Family.FEATURE, "card-24h")
 
 
+def read_by(model: str) -> Scope:
+    return Scope(Family.READ, model, "", "feature_set=card-24h")
+
+
 def read(number: int, model: str | None) -> FeatureRead:
     values: dict[str, Value] = {"amount": float(number), "kind": "ab"[number % 2]}
     return FeatureRead(ts_ms=NOW_MS + number, feature_set="card-24h", model=model, values=values)
@@ -38,9 +42,9 @@ def test_reads_count_in_the_set_and_for_the_model_that_asked(arrow: bool) -> Non
     raw = [encode_arrow(events)] if arrow else [encode_json(event) for event in events]
     found, _ = panes(decode_features(raw).columns)
     assert {scope: each.rows for scope, each in found.items()} == {
-        SET: 40, Scope(Family.READ, "cards", "card-24h"): 20, Scope(Family.READ, "limits", "card-24h"): 10,
+        SET: 40, read_by("cards"): 20, read_by("limits"): 10,
     }  # fmt: skip
-    of = found[Scope(Family.READ, "limits", "card-24h")]
+    of = found[read_by("limits")]
     amounts = np.arange(2, 40, 4)
     stats = dict(zip(of.numeric.names, column(of.numeric.stats, np.float64).reshape(-1, 5), strict=True))
     np.testing.assert_allclose(stats["features.amount"], [10, amounts.mean(), 10 * amounts.var(), 2, 38])
@@ -56,7 +60,7 @@ def test_reads_count_in_the_set_and_for_the_model_that_asked(arrow: bool) -> Non
 def test_the_reads_of_a_model_go_where_its_predictions_go() -> None:
     for number in range(50):
         model = f"model-{number}"
-        reads = Scope(Family.READ, model, "card-24h").pane_partition(12)
+        reads = read_by(model).pane_partition(12)
         assert reads == Scope(Family.PREDICTION, model, "7").pane_partition(12)
 
 
