@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from loadgen.columns import GpuSamples, Labels, Predictions
-from tests.unit.loadgen.scenes import FLEET, MODEL, START_MS, features, of, scene
+from loadgen.columns import FeatureReads, GpuSamples, Labels, Predictions
+from tests.unit.loadgen.scenes import FLEET, MODEL, START_MS, features, injection, of, scene
 
 CLEAN = scene()
 
@@ -94,3 +94,37 @@ def test_hot_keys_are_hot() -> None:
     }
     keys = np.concatenate([b.key for b in of(Predictions, scene(models=[hot], fleets=[]), 0, 600) if b.key is not None])
     assert (keys == "user-1").mean() > 5 * (keys == "user-10").mean() > 0
+
+
+SERVING = {"name": "store", "model": "cards", "serves": ["amount", "shop"]}
+
+
+def by_id(blocks: list[FeatureReads] | list[Predictions], name: str) -> dict[str, tuple[int, object]]:
+    """Event id → its time, and the value of a feature."""
+    found: dict[str, tuple[int, object]] = {}
+    for block in blocks:
+        values = block.values if isinstance(block, FeatureReads) else block.features
+        found |= zip(block.event_id, zip(block.ts_ms.tolist(), values[name].tolist(), strict=True), strict=True)
+    return found
+
+
+def test_a_set_that_serves_a_model_is_read_once_by_every_request_of_all_versions() -> None:
+    scenario = scene(feature_sets=[SERVING])
+    reads = of(FeatureReads, scenario, 600, 660, feature_set="store")
+    assert {block.model for block in reads} == {"cards"}
+    assert {name for block in reads for name in block.values} == {"amount", "shop"}
+    for name in ("amount", "shop"):
+        assert by_id(reads, name) == by_id(of(Predictions, scenario, 600, 660, model="cards"), name)
+
+
+def test_what_a_model_misreads_is_served_as_it_is_and_a_cache_answers_for_the_store() -> None:
+    cents = injection("cards", {"effect": "scale", "feature": "amount", "factor": 100}, kind="feature_skew")
+    cached = injection("store", {"effect": "traffic", "factor": 0.5}, name="a cache", kind="feature_cached")
+    scenario = scene(cents, cached, feature_sets=[SERVING])
+    read = by_id(of(FeatureReads, scenario, 600, 660), "amount")
+    given = by_id(of(Predictions, scenario, 600, 660, model="cards"), "amount")
+    right = by_id(of(Predictions, scene(feature_sets=[SERVING]), 600, 660, model="cards"), "amount")
+    assert 0.4 * len(given) < len(read) < 0.6 * len(given)
+    assert all(right[event_id] == value for event_id, value in read.items())
+    ratios = [float(str(given[event_id][1])) / float(str(value[1])) for event_id, value in read.items()]
+    np.testing.assert_allclose(ratios, 100)

@@ -12,7 +12,7 @@ from loadgen.expected import EXPECTED, InjectionKind
 from loadgen.scenarios import ScenarioError, demo, load, names
 from loadgen.truth import Expectation, Truth, key, read, write
 from schemas.findings import Kind, Severity
-from tests.unit.loadgen.scenes import FLEET, MODEL, OTHER, START_MS, injection, scene
+from tests.unit.loadgen.scenes import FEATURE_SET, FLEET, MODEL, OTHER, START_MS, injection, scene
 
 SUITE = [name for name in names() if name.startswith("suite-")]
 THROTTLE = {"effect": "throttle", "warmer_c": 9, "clock_ratio": 0.5}
@@ -121,6 +121,7 @@ def amount(**spec: Any) -> dict[str, Any]:
 
 
 NORMAL = {"kind": "normal", "mean": 1, "sigma": 1}
+SERVING = {"name": "store", "model": "cards", "serves": ["amount"]}
 AGES = {"share_ratio": 0.1, "features": {"age": NORMAL}}
 TANGLED = [{"of": [one, two], "rho": rho} for one, two, rho in (
     ("amount", "velocity", 0.9), ("amount", "shop", 0.9), ("velocity", "shop", -0.9)
@@ -151,6 +152,16 @@ TANGLED = [{"of": [one, two], "rho": rho} for one, two, rho in (
         (model(score=None), "labels follow from a logistic score"),
         (model(score=None, labels=None), "decisions follow from a score"),
         ({"fleets": [{**FLEET, "model": "chatt"}]}, "there is no model 'chatt'; there are cards, chat"),
+        (
+            {"feature_sets": [{"name": "s", "model": "cards"}]},
+            r"feature_sets\[0\]: give `traffic` and `values`, or `serves`",
+        ),
+        ({"feature_sets": [{**FEATURE_SET, "serves": ["amount"]}]}, "leave `traffic` and `values` out"),
+        ({"feature_sets": [{**SERVING, "model": "card"}]}, "there is no model 'card' whose features it could serve"),
+        (
+            {"feature_sets": [{**SERVING, "serves": ["age"]}]},
+            "cards has no feature 'age'; there are amount, velocity, shop",
+        ),
         ({"clock": {"weekday": "mon"}}, "clock.weekday: 'mon' is not known, did you mean 'monday'?"),
     ],
 )
