@@ -214,7 +214,8 @@ class FeatureSkew(Stateless[SkewParams]):
         whole = np.where(many, one, other)
         # What is gone lay no farther out than the farthest: that much at least is left of the variance.
         gone = (1 - share) * np.where(many, served.farthest, given.farthest) ** 2
-        left = ((whole**2 - gone) / share - (given.mean - served.mean) ** 2) / whole**2
+        moved = np.minimum((given.mean - served.mean) ** 2, (1 - share) / share * whole**2)
+        left = ((whole**2 - gone) / share - moved) / whole**2
         narrow = (one > other) == many
         allowed = np.where(narrow, -np.log(np.clip(left, _UNITS**-2.0, 1)) / 2, -np.log(share) / 2)
         floor = np.maximum(np.log(self.params.floor_factor), allowed)
