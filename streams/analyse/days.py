@@ -66,13 +66,13 @@ class Days:
 
     def sample(self, window: Window) -> None:
         """Take in the rows of a closed window of the shortest length that has any."""
-        held = [scope for scope, course in self._courses.items() if course.is_whole]
+        wholes = sum(course.is_whole for course in self._courses.values())
         for scope in window.sampled():
             course = self._courses.get(scope)
             rows = window.sample(scope, self._max_rows) if course is not None else None
             if course is not None and rows is not None:
-                width = 4 * len(rows.names) + 16
-                course.rows.add(rows, min(self._max_rows, max(_ROWS_BYTES // (len(held) * width), _MIN_ROWS)))
+                share = _ROWS_BYTES // (max(wholes, 1) * (4 * len(rows.names) + 16))
+                course.rows.add(rows, min(self._max_rows, max(share, _MIN_ROWS)))
 
     def observe(self, window: Window, registry: Registry, references: References, pending: set[int]) -> list[int]:
         """Take in a closed hour of all source partitions.
