@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from schemas.findings import Finding, Kind
+from schemas.scopes import Family
 from streams.alert.policy import Group
 from streams.alert.state import Track
 
@@ -62,6 +63,13 @@ def an_input_that_is_gone_explains_what_the_score_follows(cause: Finding, effect
     return lost and effect.kind is Kind.CONCEPT_DRIFT and _covers(cause, effect)
 
 
+def skew_explains_drift(cause: Finding, effect: Finding) -> bool:
+    """What a model is not given as it is served is distributed otherwise, and the score follows something else."""
+    given = effect.scope.family is Family.PREDICTION and _same_model(cause, effect)
+    drifted = effect.kind in _DRIFTS and cause.quantity == effect.quantity
+    return cause.kind is Kind.SKEW and given and (drifted or effect.kind is Kind.CONCEPT_DRIFT)
+
+
 RULES: Final[tuple[Rule, ...]] = (
     bad_input_explains_drift,
     silence_explains_drift,
@@ -69,9 +77,10 @@ RULES: Final[tuple[Rule, ...]] = (
     shape_explains_nulls_and_drift,
     a_frozen_feature_explains_drift,
     an_input_that_is_gone_explains_what_the_score_follows,
+    skew_explains_drift,
 )
 
-CAUSES: Final = frozenset({Group.BAD_INPUT, Group.VOLUME, Group.NULLS, Group.SCHEMA, Group.FRESHNESS})
+CAUSES: Final = frozenset({Group.BAD_INPUT, Group.VOLUME, Group.NULLS, Group.SCHEMA, Group.FRESHNESS, Group.SKEW})
 """Groups whose findings can explain others: when one begins or ends, its model's other alerts are looked at again."""
 
 

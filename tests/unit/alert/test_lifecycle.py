@@ -285,6 +285,25 @@ def test_an_input_that_is_gone_explains_what_the_score_follows_but_not_what_labe
     assert (len(published(events)) == 1) is explains
 
 
+@pytest.mark.parametrize(
+    ("family", "kind", "quantity", "explains"),
+    [
+        (Family.PREDICTION, Kind.DRIFT, "features.a", True),
+        (Family.PREDICTION, Kind.CONCEPT_DRIFT, "features.b", True),
+        (Family.PREDICTION, Kind.DRIFT, "features.b", False),
+        (Family.PREDICTION, Kind.SCORE_DRIFT, "score", False),
+        (Family.FEATURE, Kind.DRIFT, "features.a", False),
+    ],
+)
+def test_what_a_model_is_not_given_as_it_is_served_explains_its_drift(
+    family: Family, kind: Kind, quantity: str, explains: bool
+) -> None:
+    read = Scope(Family.READ, "fraud", "", "feature_set=cards")
+    drift = finding(kind, quantity, 0, scope=Scope(family, "fraud", "3" if family is Family.PREDICTION else ""))
+    events = play([drift, finding(Kind.SKEW, "features.a", 0, scope=read, detector="skew"), through(1)])
+    assert (len(published(events)) == 1) is explains
+
+
 def test_nulls_of_a_segment_do_not_explain_drift_of_the_whole() -> None:
     events = play(
         [
