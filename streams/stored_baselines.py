@@ -31,13 +31,18 @@ _WHERE: Final = (
     "AND start >= fromUnixTimestamp64Milli({since:Int64}, 'UTC') "
     "AND start < fromUnixTimestamp64Milli({until:Int64}, 'UTC')"
 )
-_VOLUME: Final = f"SELECT toUnixTimestamp64Milli(start), rows FROM volume WHERE {_WHERE} ORDER BY start"  # noqa: S608
+_VOLUME: Final = (
+    "SELECT toUnixTimestamp64Milli(start), rows FROM volume "  # noqa: S608 - of constants alone, with parameters
+    f"WHERE {_WHERE} ORDER BY start"
+)
 _NUMERIC: Final = (
-    "SELECT quantity, toUnixTimestamp64Milli(start), layout, bins, counts, count, mean, m2, min, max FROM windows "  # noqa: S608
+    "SELECT quantity, toUnixTimestamp64Milli(start), layout, "  # noqa: S608 - likewise
+    "bins, counts, count, mean, m2, min, max FROM windows "
     f"WHERE {_WHERE} AND count > 0 ORDER BY quantity, start"
 )
 _CATEGORIES: Final = (
-    "SELECT quantity, counter, toUnixTimestamp64Milli(start), value, sum(count) FROM categories "  # noqa: S608
+    "SELECT quantity, counter, toUnixTimestamp64Milli(start), value, sum(count) "  # noqa: S608 - likewise
+    "FROM categories "
     f"WHERE {_WHERE} GROUP BY quantity, counter, start, value ORDER BY quantity, counter, start, value"
 )
 _EDGES: Final = (
