@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from rich.console import Console
 
 from loadgen.connecting import client_config
 
@@ -53,7 +52,7 @@ def command(
     Beside it stands what an alarm at fixed intervals would have scored: what is not better than that is no skill.
     """
     from loadgen.producer import LoadError
-    from loadgen.score.text import render, to_json
+    from loadgen.score.text import console, render, to_json
     from loadgen.score.timeline import svg
     from loadgen.score.totals import account
 
@@ -68,8 +67,8 @@ def command(
     except ValueError as error:
         raise LoadError(str(error)) from error
     totals = account([run])
-    console = Console()
-    console.print(render(totals), highlight=False)
+    out = console()
+    out.print(render(totals))
     for path, content in ((json_file, to_json(totals)), (picture, svg(run).encode())):
         if path is not None:
             _write(path, content)

@@ -3,7 +3,7 @@
 from typing import Final
 
 import msgspec
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
@@ -14,6 +14,16 @@ _HEADINGS: Final = (
     "injected", "found", "too quiet", "info only", "p50", "p95", "near misses that alerted", "true", "other", "false",
     "of them pages", "false per model-day", "false infos",
 )  # fmt: skip
+
+
+_WIDE: Final = 160
+"""Characters: where nobody looks there is no width to fit into."""
+
+
+def console() -> Console:
+    """Standard output, as wide as the account is where it is no terminal."""
+    terminal = Console(highlight=False)
+    return terminal if terminal.is_terminal else Console(highlight=False, width=_WIDE)
 
 
 def to_json(account: Account) -> bytes:

@@ -10,17 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
-
 from loadgen.score.run import Run
-from loadgen.score.text import render, to_json
+from loadgen.score.text import console, render, to_json
 from loadgen.score.timeline import svg
 from loadgen.score.totals import account
 from streams.cli.suite import SEEDS, Job, fast, play_all, suite
 from tests.quality import docs
 from tests.quality.standing import Baseline, better, read, standing, worse, write
 
-out: Final = Console(highlight=False)
+out: Final = console()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
