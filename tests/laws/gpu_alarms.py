@@ -66,7 +66,7 @@ class Fleet:
         return WindowBatch(start_ms, self.size_ms, scopes, numeric, categories, SampleColumns([], [], [], []))
 
 
-def _held(used: Floats, busy: Floats | float) -> Gauges:
+def held(used: Floats, busy: Floats | float) -> Gauges:
     at = np.broadcast_to(busy, used.shape)
     return {
         "memory_used_bytes": np.clip(used, 0, TOTAL),
@@ -78,7 +78,7 @@ def _held(used: Floats, busy: Floats | float) -> Gauges:
 def even(rng: np.random.Generator, n: int) -> Iterator[Gauges]:
     """Memory that stays as it is, but for noise."""
     while True:
-        yield _held(45e9 + rng.normal(0, 1e8, n), rng.uniform(0.4, 0.6, n))
+        yield held(45e9 + rng.normal(0, 1e8, n), rng.uniform(0.4, 0.6, n))
 
 
 def sluggish(rng: np.random.Generator, n: int) -> Iterator[Gauges]:
@@ -86,7 +86,7 @@ def sluggish(rng: np.random.Generator, n: int) -> Iterator[Gauges]:
     used = np.zeros(n)
     while True:
         used = 0.92 * used + rng.normal(0, 4e8, n)
-        yield _held(50e9 + used, 0.5)
+        yield held(50e9 + used, 0.5)
 
 
 def wandering(rng: np.random.Generator, n: int) -> Iterator[Gauges]:
@@ -94,7 +94,7 @@ def wandering(rng: np.random.Generator, n: int) -> Iterator[Gauges]:
     used = np.full(n, 40e9)
     while True:
         used = np.clip(used + rng.normal(0, 2e8, n), 20e9, 60e9)
-        yield _held(used, 0.5)
+        yield held(used, 0.5)
 
 
 def records(rng: np.random.Generator, n: int) -> Iterator[Gauges]:
@@ -102,7 +102,7 @@ def records(rng: np.random.Generator, n: int) -> Iterator[Gauges]:
     used = np.zeros(n)
     while True:
         used = np.maximum(used, 30e9 + 3e9 * rng.gumbel(0, 1, n))
-        yield _held(used + rng.normal(0, 2e7, n), 0.5)
+        yield held(used + rng.normal(0, 2e7, n), 0.5)
 
 
 def days(rng: np.random.Generator, n: int) -> Iterator[Gauges]:
@@ -110,7 +110,7 @@ def days(rng: np.random.Generator, n: int) -> Iterator[Gauges]:
     fixed, phase, window = rng.uniform(5e9, 40e9, n), rng.integers(0, DAY, n), 0
     while True:
         load = 0.5 + 0.35 * np.sin(2 * np.pi * (window + phase) / DAY)
-        yield _held(fixed + 30e9 * load + rng.normal(0, 1e8, n), load * (1 + rng.normal(0, 0.02, n)))
+        yield held(fixed + 30e9 * load + rng.normal(0, 1e8, n), load * (1 + rng.normal(0, 0.02, n)))
         window += 1
 
 
@@ -119,7 +119,7 @@ def collected(rng: np.random.Generator, n: int) -> Iterator[Gauges]:
     every, age = rng.integers(6, 48, n), rng.integers(0, 48, n)
     while True:
         age = np.where(age >= every, 0, age + 1)
-        yield _held(40e9 + 8e9 * age / every + rng.normal(0, 1e8, n), 0.5)
+        yield held(40e9 + 8e9 * age / every + rng.normal(0, 1e8, n), 0.5)
 
 
 def restarted(rng: np.random.Generator, n: int) -> Iterator[Gauges]:
@@ -127,7 +127,7 @@ def restarted(rng: np.random.Generator, n: int) -> Iterator[Gauges]:
     age, slow = rng.uniform(0, 72, n), rng.uniform(1, 36, n)
     while True:
         age = np.where(rng.random(n) < 1 / 72, 0.0, age + 1)
-        yield _held(65e9 - 35e9 * np.exp(-age / slow) + rng.normal(0, 1e8, n), 0.5)
+        yield held(65e9 - 35e9 * np.exp(-age / slow) + rng.normal(0, 1e8, n), 0.5)
 
 
 def worn(rng: np.random.Generator, n: int) -> Iterator[Gauges]:
