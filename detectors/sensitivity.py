@@ -40,6 +40,7 @@ FACTORS: Final = {
 STATISTICAL: Final = frozenset(
     {
         Kind.DRIFT,
+        Kind.SCORE_DRIFT,
         Kind.CATEGORY_DRIFT,
         Kind.CHANGE,
         Kind.NULLS,

@@ -36,6 +36,12 @@ def test_the_knob_moves_floor_and_noise(score: float, floor: float, noise: float
     assert [s for s in ("high", "normal", "low") if evidence(s, score, floor=floor, noise=noise)] == found
 
 
+@pytest.mark.parametrize("detector", ["score_mean", "collapse", "volume", "latency", "label_delay"])
+def test_what_is_an_estimate_moves(detector: str) -> None:
+    assert evidence("high", 0.07, detector=detector)
+    assert not evidence("normal", 0.07, detector=detector)
+
+
 def test_the_knob_moves_the_share_of_false_discoveries() -> None:
     p_value = [0.0008] + [0.9] * 49  # 0.01 / 50 is the bound for one of fifty
     told = {}
