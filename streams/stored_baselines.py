@@ -15,6 +15,7 @@ from detectors import moments
 from detectors.baseline import LogQuantity
 from detectors.days import HOURS, Before, DayCounts, rebuilt
 from detectors.references import reference_sample
+from detectors.seasonal.expectation import HOUR_MS
 from schemas.baselines import CELLS, Baseline
 from schemas.scopes import Scope
 from streams.errors import ConfigError
@@ -23,7 +24,6 @@ from streams.sinks.clickhouse import ClickHouse
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-HOUR_MS: Final = 3_600_000
 _MIXED: Final = "mixed"
 _WHERE: Final = (
     "family = {family:String} AND model = {model:String} AND model_version = {model_version:String} "

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.days import HOURS, DayCounts
+from detectors.seasonal.expectation import HOUR_MS
 from schemas.baselines import CELLS
 from schemas.scopes import OTHER, Family
 from streams.analyse.registry import Registry
@@ -19,7 +20,6 @@ from streams.windows.tallies import Tallies
 
 Ints = NDArray[np.int64]
 
-HOUR_MS: Final = 3_600_000
 DAY_MS: Final = HOURS * HOUR_MS
 _SHARES: Final = 32
 """Categories of a quantity that are counted by the hour: of one that has more in an hour, its straying is not known."""

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from detectors.days import DayCounts
+from detectors.seasonal.expectation import HOUR_MS
 from schemas.baselines import Baseline
 from schemas.findings import Finding, Kind, Severity
 from schemas.scopes import Scope
-from streams.analyse.course import DAY_MS, HOUR_MS, Course, Hours
+from streams.analyse.course import DAY_MS, Course, Hours
 from streams.analyse.exact import by_scope, is_exact, whole_in_force
 from streams.analyse.reference import References
 from streams.analyse.registry import Registry

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.protocol import Role, WindowBatch
+from detectors.seasonal.expectation import HOUR_MS
 from detectors.slo.burn import SloParams
 from schemas.baselines import Baseline
 from schemas.findings import Finding, Progress
@@ -25,7 +26,6 @@ from streams.analyse.ages import Ages
 from streams.analyse.baselining import Baselining
 from streams.analyse.batch import BatchBuilder
 from streams.analyse.closing import NEVER
-from streams.analyse.course import HOUR_MS
 from streams.analyse.families import Families, FamilyState
 from streams.analyse.learner import LearnRules
 from streams.analyse.pairing import SIDES, Pairing

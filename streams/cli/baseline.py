@@ -152,10 +152,11 @@ def _moment_ms(given: str, option: str) -> int:
 
 def _from_windows(settings: "Settings", scope: "Scope", between: tuple[str, str], effective_ms: int) -> "Baseline":
     """The baseline of stored windows; its rows are those of the one in force."""
+    from detectors.seasonal.expectation import HOUR_MS
     from streams.clock import SystemClock
     from streams.errors import ConfigError
     from streams.sinks.clickhouse import connect
-    from streams.stored_baselines import HOUR_MS, Span, from_windows
+    from streams.stored_baselines import Span, from_windows
 
     since, until = between
     if not since:
