@@ -61,10 +61,11 @@ class Baselining:
 
     def learn(self, window: Window, version: int) -> Iterator[RowBatch | Baseline]:
         """Learn from a closed pane; a scope that has shown enough gets its baseline, a lead of event time from here."""
-        for scope in self._learner.observe(window, self._registry, self.references, set(self._pending)):
+        effective_ms = self._effective_ms(window)
+        for scope in self._learner.observe(window, self._registry, self.references, self._on_the_way(effective_ms)):
             # Ingest has it in time for that pane, unless it works through a backlog: then such panes are out already,
             # counted in LogHistograms, and are spread over the bins as well as that goes.
-            baseline = self._learner.build(scope, self._effective_ms(window), self._registry, self.references)
+            baseline = self._learner.build(scope, effective_ms, self._registry, self.references)
             if baseline is not None:
                 yield from self._publish(scope, baseline, version)
 
@@ -78,13 +79,14 @@ class Baselining:
 
     def follow(self, window: Window, version: int) -> Iterator[RowBatch | Baseline]:
         """Learn from a closed hour; a scope that has shown whole days gets their baseline, as a learned one does."""
-        for scope in self._days.observe(window, self._registry, self.references, set(self._pending)):
+        effective_ms = self._effective_ms(window)
+        for scope in self._days.observe(window, self._registry, self.references, self._on_the_way(effective_ms)):
             who = self._registry.scopes[scope]
             counted, words = self._days.take(scope, window.end_ms, self._pane_ms, self._registry)
             if who is not None:
                 baseline, recut = rebuilt(
-                    who, self._before(scope, who), counted, built_from=words,
-                    effective_from_ms=self._effective_ms(window), may_recut=self._days.may_recut(scope),
+                    who, self._before(scope, who, effective_ms), counted, built_from=words,
+                    effective_from_ms=effective_ms, may_recut=self._days.may_recut(scope),
                 )  # fmt: skip
                 self._days.advance(scope, recut=recut)
                 yield from self._publish(scope, baseline, version)
@@ -93,21 +95,34 @@ class Baselining:
         size = self._pane_ms
         return (window.end_ms + self._rules.lead_ms) // size * size + size
 
+    def _on_the_way(self, until_ms: int) -> set[int]:
+        """The scopes with a baseline that takes effect by then, which is when one that is made now would.
+
+        What an earlier life made of later events waits here too after a restart. It is not known yet: what is folded
+        again makes the same of them, and of all other scopes what it made without a restart.
+        """
+        return {
+            scope for scope, waiting in self._pending.items() if any(b.effective_from_ms <= until_ms for b in waiting)
+        }
+
     def _publish(self, scope: int, baseline: Baseline, version: int) -> Iterator[RowBatch | Baseline]:
         kept = baseline if self._fitted.wants_sample(baseline.scope) else _bare(baseline)
-        self._pending.setdefault(scope, []).append(kept)
+        if not self._has(scope, baseline):
+            self._pending.setdefault(scope, []).append(kept)
         yield baseline
         yield from baseline_rows(baseline, version)
 
-    def _before(self, scope: int, who: Scope) -> Before:
-        """What a scope is compared with; how far a segment's whole strays is told by the newest there is of it."""
+    def _before(self, scope: int, who: Scope, until_ms: int) -> Before:
+        """What a scope is compared with; its whole's straying is told by the newest that is known by now."""
         references, registry = self.references, self._registry
         whole = registry.find(who.whole) if who.segment else scope
         at = scope if whole is None else whole
         wander, shares = references.wander(at, registry), references.shares_wander(at)
-        for coming in self._pending.get(at, ()):
-            wander = {part.name: part.wander for part in coming.numeric if part.wander}
-            shares = {part.name: part.wander for part in (*coming.categories, *coming.counters) if part.wander}
+        coming = [b for b in self._pending.get(at, ()) if b.effective_from_ms <= until_ms]
+        if coming:
+            newest = max(coming, key=lambda b: b.effective_from_ms)
+            wander = {part.name: part.wander for part in newest.numeric if part.wander}
+            shares = {part.name: part.wander for part in (*newest.categories, *newest.counters) if part.wander}
         return Before(
             layout=references.layout_of(scope, registry),
             learned_days=references.baseline[scope].learned_days,

@@ -17,6 +17,7 @@ from streams.analyse.partition import AnalysePartition, AnalyseRules, Output
 from streams.binnings import BinningIndex
 from streams.ingest.partition import Commit, PartitionIngest, Source
 from streams.ingest.scoping import PaneLimits
+from tests.harness.outside import KEY
 
 EPOCH = 1_700_000_000_000 // 3_600_000 * 3_600_000
 
@@ -116,9 +117,3 @@ class Pipeline:
     def end(self) -> None:
         for partition in range(self.partitions):
             self.flush(partition, idle=True)
-
-
-KEY = (
-    "family", "model", "model_version", "segment", "quantity", "counter", "detector", "window_s", "start_ms", "part",
-    "baseline_id",
-)  # fmt: skip
