@@ -34,9 +34,17 @@ def analyse_stage(
     topics = AnalyseTopics(
         prefix + TopicName.PANES, prefix + TopicName.ROWS, prefix + TopicName.FINDINGS, prefix + TopicName.BASELINES
     )
+    return AnalyseStage(
+        topics, partition_maker(settings, metrics, clock), store, producer, feed,
+        lambda: count_partitions(topics.panes), settings.snapshot_interval_s, metrics, clock,
+    )  # fmt: skip
+
+
+def partition_maker(settings: Settings, metrics: Metrics, clock: Clock) -> Callable[[int], AnalysePartition]:
+    """Makes the state of a partition of ``panes``, empty, with all its detectors."""
     rules, params, decision = analyse_rules(settings), detector_params(settings), settings.decision
 
-    def new_partition(number: int) -> AnalysePartition:
+    def make_partition(number: int) -> AnalysePartition:
         bench = DetectorBench(
             params,
             rules_of(decision.k, decision.m),
@@ -48,10 +56,7 @@ def analyse_stage(
         )
         return AnalysePartition(number, rules, bench)
 
-    return AnalyseStage(
-        topics, new_partition, store, producer, feed, lambda: count_partitions(topics.panes),
-        settings.snapshot_interval_s, metrics, clock,
-    )  # fmt: skip
+    return make_partition
 
 
 def analyse_rules(settings: Settings) -> AnalyseRules:
