@@ -52,7 +52,7 @@ class Baselining:
         """Take in a baseline from elsewhere; whether it is news. That of a scope not known yet waits for the scope."""
         scope = self._registry.find(baseline.scope)
         if scope is None:
-            self._offered.setdefault(baseline.scope, []).append(baseline)
+            self._wait_for(baseline.scope, [*self._offered.get(baseline.scope, ()), baseline])
             return False
         if self._has(scope, baseline):
             return False
@@ -146,11 +146,27 @@ class Baselining:
                 self._pending[number] = [b for b in waiting if b.effective_from_ms > start_ms]
 
     def forget(self, scope: int) -> None:
-        """A scope is gone; must come before the registry drops it."""
+        """A scope is gone; must come before the registry drops it. Its baselines wait for it to come back.
+
+        A model that rests over the weekend is compared with its week on Monday. A later life does the same: to it all
+        baselines are offered that there are.
+        """
+        who = self._registry.scopes[scope]
+        kept = [b for b in (self.references.baseline.get(scope), *self._pending.get(scope, ())) if b is not None]
+        if who is not None and kept:
+            self._wait_for(who, kept)
         self.references.drop(scope, self._registry)
         self._learner.forget(scope)
         self._days.forget(scope)
         self._pending.pop(scope, None)
+
+    def _wait_for(self, scope: Scope, baselines: list[Baseline]) -> None:
+        """Keep what a scope will find when it comes; of too many scopes, those with the newest baselines stay."""
+        self._offered[scope] = baselines
+        cap = self._registry.cap
+        if len(self._offered) > 2 * cap:
+            newest = sorted(self._offered, key=lambda s: max(b.effective_from_ms for b in self._offered[s]))[-cap:]
+            self._offered = {each: self._offered[each] for each in newest}
 
     def to_parts(self) -> dict[str, Any]:
         """Plain data, for msgpack: baselines by their ids, for the topic keeps them."""
