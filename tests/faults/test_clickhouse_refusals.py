@@ -14,6 +14,7 @@ from tests.harness.traffic import MODELS
 from tests.harness.waiting import wait_for
 
 INSERT_AGE = "write.insert_age_s"
+AGAIN = "ClickHouse takes rows again"
 LOST = 8
 
 
@@ -42,8 +43,10 @@ def test_refusals_are_waited_out_and_said(play: Play, kafka1: KafkaCluster, prox
                 refused_s = time.monotonic() - began
             cell.recovered(f"{reason} for {refused_s:.0f} s", cell.rows_shown)
             assert cell.rows_shown() > shown
+            # The load that waited is durable when all of its tables are: only then does the next refusal begin.
+            wait_for("it is said", lambda: cell.worker.log().count(AGAIN), 60, until=(number + 1).__le__)
             wait_for("ready again", lambda: INSERT_AGE not in failing(cell.worker), 60)
-        assert cell.worker.log().count("ClickHouse takes rows again") == len(reasons)
+        assert cell.worker.log().count(AGAIN) == len(reasons)
         cell.wait_until(1)
     assert proxy.counts["refused"] >= len(reasons)
 
